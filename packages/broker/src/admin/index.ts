@@ -1,12 +1,12 @@
-/** Operators, approvals and access file changes. */
+/** Implements administration: operators, approvals and changes to the access file. */
 
-// Administration of the active broker.
+// Starts administration on the active broker.
 
 export { PolicyAuthors } from './policy/author.ts';
 export type { AdminParts } from './process.ts';
 export { startAdmin } from './start.ts';
 
-// The access file that a starting broker uses.
+// Finds the access file that a broker starts with.
 
 export {
   createStoredAccessReader,

@@ -1,4 +1,4 @@
-/** The broker process, as seen by the code for operators, approvals and policy changes. */
+/** Describes the parts of the broker process that operators, approvals and policy changes depend on. */
 import type { Authorize } from '@meshpass/access';
 import type { ReadGithub } from '../attest/index.ts';
 import type { AuditLog } from '../audit/index.ts';
@@ -12,36 +12,36 @@ import type { Operators } from './operator/operators.ts';
 import type { OperatorSignInContext, OperatorSignInDependencies } from './operator/sign-in.ts';
 import type { PolicyAuthorResolver } from './policy/author.ts';
 
-/** Dependencies that the installation provides for operators, approvals and policy changes. */
+/** The dependencies that the installation provides for operators, approvals and policy changes. */
 export interface AdminParts {
   readonly authorize: Authorize;
   readonly mesh: MeshState;
   readonly signer: RotatingSigner;
-  /** GitHub access for approvers' memberships; absent if no team can approve. */
+  /** Reads approvers' memberships from GitHub. Absent if teams cannot approve requests. */
   readonly github?: { readonly read: ReadGithub };
-  /** Verifies operators' proofs; absent if operators cannot sign in. */
+  /** Verifies operators who sign in. Absent if they cannot sign in. */
   readonly operators?: OperatorSignInDependencies;
-  /** Target of access file plans; absent if the access file is the one on disk. */
+  /** Plans and applies access files. Absent if access files cannot be applied by a plan. */
   readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: PolicyAuthorResolver | undefined };
-  /** Subscribes to the outcome of each access file, which is recorded in the audit log. */
+  /** Subscribes to the outcome of every access file, which is then recorded in the audit log. */
   readonly onPolicyDecision?: PolicyDecisions['listen'];
-  /** Sends messages to webhooks; defaults to Node's fetch. */
+  /** The function used to send messages to webhooks. Defaults to Node's `fetch`. */
   readonly fetch?: typeof fetch;
 }
 
-/** The broker process, with the settings and parts for its operators. */
+/** The broker process, with the settings and dependencies that concern its operators. */
 export type AdminProcess = Process<
   {
     readonly publicUrl: string;
-    /** Origin that browsers use to reach the page; absent if they cannot reach it. */
+    /** The origin where browsers reach the page. Absent if the page is not available to browsers. */
     readonly operatorUrl?: string | undefined;
-    /** Directory with webhook secrets. */
+    /** The directory that contains the webhook secrets. */
     readonly approvalWebhookKeys?: string | undefined;
   },
   AdminParts
 >;
 
-/** Dependencies of the operator routes. */
+/** The dependencies of the operator routes. */
 export interface AdminContext extends RouteContext, OperatorSignInContext {
   readonly operators: Operators;
   readonly approvals: Approvals;

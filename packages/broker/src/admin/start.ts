@@ -31,20 +31,20 @@ export interface AdminOptions {
   readonly auditLog: AuditLog;
   readonly sessions: Sessions;
   readonly sourceOf: RouteContext['sourceOf'];
-  /** Time from which DPoP proofs are accepted, Unix seconds. */
+  /** When this process started, in Unix seconds. DPoP proofs created before that are rejected. */
   readonly startedAt: number;
-  /** Break-glass token; undefined if break-glass is disabled. */
+  /** The break-glass token. Undefined if break-glass is disabled. */
   readonly operatorToken: string | undefined;
-  /** Connections of the operator listener. */
+  /** Tracks the connections of the operator listener. */
   readonly connections: Connections;
 }
 
-/** The active broker's operators, approvals and policy changes. */
+/** The operators, approvals and policy changes of the active broker. */
 export type Admin = Awaited<ReturnType<typeof startAdmin>>;
 
 /**
- * Starts operators, approvals and policy changes.
- * @param acting stack that stops them immediately when another broker takes over
+ * Starts everything that operators, approvals and policy changes need.
+ * @param acting a stack that stops everything immediately when another broker takes over
  * @throws MeshpassError `store_unavailable`, `config_invalid`
  */
 export async function startAdmin(
@@ -61,7 +61,7 @@ export async function startAdmin(
   given.onPolicyDecision?.(record.decision);
   const prover = createProver();
   acting.defer(prover.close);
-  // A separate prover, so that callers cannot delay the detection of external changes.
+  // Give the watch its own prover, so that callers cannot delay the detection of external changes.
   const watchProver = createProver({ limitMs: WATCH_LIMIT_MS });
   const policyWatch =
     given.policy &&
@@ -72,7 +72,7 @@ export async function startAdmin(
       onFinding: record.finding,
     });
   if (policyWatch) acting.defer(policyWatch.stop);
-  // Closed before the watch, which would otherwise wait for its proof.
+  // Close this prover before stopping the watch, which would otherwise wait for its proof.
   acting.defer(watchProver.close);
 
   const operatorSessions = createOperatorSessions(clock, given.operators?.[labOnlyConfirmSeconds]);
@@ -113,20 +113,20 @@ export async function startAdmin(
     ...(changes ? operatorPolicyRoutes(changes, context) : []),
   ];
   return {
-    /** Routes of the operator listener. Only sign-ins come without an action of the table. */
+    /** The routes of the operator listener. All of them except sign-ins have an entry in the table of actions. */
     operatorRoutes: [...operatorSignInRoutes(context), ...(page ? pageSignInRoutes(page) : []), ...authorized],
-    /** Routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
+    /** The routes of the public listener: approvals for workspaces and webhooks, and policy changes for jobs. */
     publicRoutes: [
       ...approvalRoutes(approvals, sessions.authentication),
       ...approvalWebhookRoutes(approvals, clock),
       ...(changes && authorOf ? policyRoutes(changes, store, authorOf) : []),
     ],
-    /** Ends operator sessions that a logout affects. */
+    /** Ends the operator sessions affected by a logout. */
     signOut: (out: VerifiedLogout, origin: Origin) => signOutOperators(signIns, out, origin),
   };
 }
 
-/** Returns the page's context, or undefined if browsers cannot reach the page. */
+/** Returns the page's context, or undefined if browsers cannot reach it. */
 function pageOf(context: AdminContext, origin: string | undefined): PageContext | undefined {
   const http = context.proofs?.http;
   if (origin === undefined || !http) return undefined;

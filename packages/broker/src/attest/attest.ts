@@ -1,4 +1,4 @@
-/** Dispatches each proof to the attestor for its kind. The attestor verifies it and returns an attestation. */
+/** Passes each proof to the attestor for its type, which verifies the proof and returns an attestation. */
 
 import type { Access } from '@meshpass/access';
 import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
@@ -17,23 +17,23 @@ import { confirmMemberships, membershipQuery } from './github/memberships.ts';
 import type { Presenter } from './presence/presence.ts';
 
 /**
- * Verifies a proof and returns an attestation of its workspace.
+ * Verifies a proof and returns an attestation of the workspace that presented it.
  * @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `too_many_attempts`, `issuer_unavailable`,
  *   `issuer_rate_limited`, `overloaded`
  */
 export type Attestor = (proof: Proof, presenter: Presenter) => Promise<AttestationResult>;
 
 export interface AttestorOptions {
-  /** Returns the current access file. Called for every proof. */
+  /** Returns the current access file. This is called for every proof. */
   readonly access: () => Access;
   readonly codespaces: CodespaceOptions;
   readonly oidc: Pick<OidcOptions, 'keys' | 'clock'> & {
-    /** Confirms the teams and roles of GitHub users. If absent, teams and roles are never confirmed. */
+    /** The GitHub App used to confirm the teams and roles of GitHub users. Without it, they are never confirmed. */
     readonly app?: GithubApp;
   };
 }
 
-/** Creates an attestor that dispatches by the kind of proof. */
+/** Creates an attestor that accepts every supported type of proof. */
 export function createAttestor(options: AttestorOptions): Attestor {
   const codespaces = { ...options.codespaces, guesses: createCodespaceTokenLimiter(options.codespaces.api.clock) };
   const { app, ...oidc } = options.oidc;
@@ -51,12 +51,12 @@ export function createAttestor(options: AttestorOptions): Attestor {
 }
 
 /**
- * Verifies the ID token of a sign-in for a session.
+ * Verifies the ID token of a sign-in that belongs to a session.
  * @throws MeshpassError the same errors as verifySignIn()
  */
 export type SignInVerifier = (issuer: string, token: string, binding: SignInBinding) => Promise<VerifiedSignIn>;
 
-/** Creates a sign-in verifier for the issuers in the access file. */
+/** Creates a function that verifies sign-ins at the issuers in the access file. */
 export function createSignInVerifier(options: Pick<AttestorOptions, 'access' | 'oidc'>): SignInVerifier {
   return async (name, token, binding) => {
     const issuer = options.access().trust.issuers.find((one) => one.name === name);
@@ -66,7 +66,8 @@ export function createSignInVerifier(options: Pick<AttestorOptions, 'access' | '
 }
 
 /**
- * Parses the proof in a token exchange request (RFC 8693 section 2.1; `codespace_name` is our extension).
+ * Parses the proof in a token exchange request (RFC 8693 section 2.1). The `codespace_name` parameter is our own
+ * extension.
  * @throws MeshpassError `proof_type_unsupported`, `proof_malformed`
  */
 export function parseSubjectToken(

@@ -1,4 +1,4 @@
-/** Attestation of workspaces, and facts about them that GitHub later revokes. */
+/** Attests workspaces, and keeps track of the facts about them that GitHub revokes later. */
 
 // Attestation.
 
@@ -18,7 +18,7 @@ export {
 } from './github/losses.ts';
 export { deleteOldLosses, persistLosses } from './github/stored-losses.ts';
 
-// GitHub queries about users.
+// Queries to GitHub about its users.
 
 export type { ReadGithub } from './github/api.ts';
 export { encodePathSegment, isTeamById, MAX_PAGE_BYTES, parseGithubResponse } from './github/api.ts';

@@ -1,4 +1,4 @@
-/** Decisions and the audit log: recording, proof, export and restore. */
+/** Records decisions in the audit log, and verifies, exports and restores the log. */
 
 // The log of the active broker.
 
@@ -6,7 +6,7 @@ export type { CheckpointSink } from './checkpoint/sink.ts';
 export { type AuditLog, openReadOnlyLog, startAuditLog } from './start.ts';
 export { AuditQuery } from './trail.ts';
 
-// Decisions.
+// Outcomes of requests, and how they are recorded.
 
 export {
   type AuditContext,
@@ -15,7 +15,7 @@ export {
   recordRefusal,
 } from './log/decision.ts';
 
-// Events and rows.
+// Audit events and the rows that record them.
 
 export {
   type AuditAction,

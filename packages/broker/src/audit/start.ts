@@ -1,4 +1,6 @@
-/** Starts the audit log. A standby broker opens the key and verifies the log, and only extends it once it is active. */
+/**
+ * Starts the audit log. A standby broker opens the key and verifies the log, but does not extend it until it is active.
+ */
 import { join } from 'node:path';
 import type { Access } from '@meshpass/access';
 import type { Process } from '../base/index.ts';
@@ -17,7 +19,7 @@ import { type AuditTrail, createAuditTrail } from './trail.ts';
 
 const METERED_MS = 30_000;
 
-/** Audit log settings. */
+/** The audit log settings. */
 export interface AuditLogConfig {
   readonly publicUrl: string;
   readonly dataDir: string;
@@ -31,8 +33,8 @@ export interface AuditLogConfig {
 export type ReadOnlyLog = Awaited<ReturnType<typeof openReadOnlyLog>>;
 
 /**
- * Opens the audit key and the checkpoint sinks.
- * @param further additional sinks besides the file
+ * Opens the audit log's key and checkpoint sinks.
+ * @param further sinks to use in addition to the checkpoint file
  * @throws MeshpassError `config_invalid`
  */
 export async function openReadOnlyLog(
@@ -43,43 +45,44 @@ export async function openReadOnlyLog(
   const file = fileSink(auditCheckpointFile ?? join(dataDir, 'audit-checkpoint'), key.verifiers);
   const sinks = [file, ...further];
   return {
-    /** Public keys that verify the log. */
+    /** The public keys that verify the log. */
     verifiers: key.verifiers.map(({ text }) => text),
     sinks,
-    /** Verifies the log; see verifyStoredLog(). */
+    /** Verifies the log. See `verifyStoredLog()`. */
     admit: (db: Db) => verifyStoredLog(db, key, sinks),
   };
 }
 
-/** Dependencies of the log. */
+/** The dependencies of the audit log. */
 export interface AuditLogOptions extends Omit<Process<AuditLogConfig, never>, 'given'> {
   readonly store: Store;
   readonly closed: ReadOnlyLog;
-  /** Result of `closed.admit`. */
+  /** The result of `closed.admit`. */
   readonly admitted: VerifiedLog;
   readonly mesh: Parameters<typeof namedRules>[0];
 }
 
-/** Audit log of the active broker. */
+/** The audit log of the active broker. */
 export interface AuditLog {
-  /** Context in which decisions are recorded. */
+  /** The context in which decisions are recorded. */
   readonly decisions: AuditContext;
   readonly trail: AuditTrail;
 }
 
-/** State of the broker process, recorded in its start and stop rows. */
+/** The state of the broker process, recorded when it starts and stops. */
 export interface StartedProcess {
-  /** Number of restored sessions. */
+  /** How many sessions were restored from the store. */
   readonly restored: number;
-  /** Returns the number of live sessions. */
+  /** Returns how many sessions are live. */
   readonly sessions: () => number;
   readonly denyEnded: string;
 }
 
 /**
- * Starts the journal and the periodic checkpoints.
+ * Starts the journal and signs checkpoints periodically.
  * @returns the log, which accepts rows but does not record decisions until `recordDecisions` is called
- * @param parts stack that stops them; the journal writes its last rows before the final checkpoint is signed
+ * @param parts a stack that stops them when it is disposed. The journal writes its last rows before the final
+ *   checkpoint is signed
  * @throws MeshpassError `store_unavailable`
  */
 export async function startAuditLog(options: AuditLogOptions, parts: AsyncDisposableStack) {
@@ -105,7 +108,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
   return {
     journal,
     /**
-     * Records the start of this process, signs a checkpoint, and starts recording decisions.
+     * Records that this process has started, signs a checkpoint, and starts recording decisions.
      * @throws MeshpassError `store_unavailable`
      */
     recordDecisions: async ({ restored, sessions, denyEnded }: StartedProcess): Promise<AuditLog> => {
@@ -134,7 +137,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
         ruleOf: namedRules(options.mesh),
         observe: (event, outcome, error, metered) => {
           metrics.decision(event.action, outcome, error?.code ?? '');
-          // Unauthenticated clients must not be able to fill the process log either.
+          // Do not log metered refusals. Unauthenticated clients must not be able to fill the process log either.
           if (!error || metered) return;
           const { code, message, detail, cause } = error;
           log.info(
@@ -153,8 +156,9 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
 }
 
 /**
- * Lists grants with their positions in the access file.
- * @returns text such as `payments-dev access.yaml:12:3, ops access.yaml:30:3` for `payments-dev,ops`
+ * Returns a function that lists grants with their positions in the access file.
+ * @returns a function that, given `payments-dev,ops`, returns text such as `payments-dev access.yaml:12:3, ops
+ *   access.yaml:30:3`
  */
 function namedRules(mesh: {
   readonly inForce: () => boolean;

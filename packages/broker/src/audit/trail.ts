@@ -1,4 +1,4 @@
-/** The audit log as seen by operators, who can read and prune it. */
+/** Provides the audit log to operators, who can read and prune it. */
 import { sql } from 'kysely';
 import { z } from 'zod';
 import type { Store } from '../store/index.ts';
@@ -8,7 +8,7 @@ import type { AuditEvent } from './log/event.ts';
 import { type PruneContext, prune } from './log/prune.ts';
 import { toSealedRow } from './log/rows.ts';
 
-/** Query parameters of `GET /audit`, which select a page of rows. */
+/** The query parameters of `GET /audit`, which select a page of rows. */
 export const AuditQuery = z.object({
   /** Returns the rows after this one, in the order in which they were written. */
   after: z.coerce.number().int().nonnegative().default(0),
@@ -45,7 +45,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
       return rows.map(({ epoch, note, time }) => ({ epoch, note, time: time.toISOString() }));
     },
     /**
-     * Deletes the rows that are older than a point in time.
+     * Deletes all rows older than a point in time.
      * @returns a refusal with `audit_retained`, `audit_tampered`, `request_malformed` or `store_unavailable`
      */
     prune: (before: Date, event: AuditEvent) => prune(options, before, event),
@@ -57,7 +57,7 @@ async function readPage({ db }: Store, { after, limit, last, session, decision }
     .selectFrom('audit')
     .selectAll()
     .where('seq', '>', String(after))
-    // Omits pruned rows, even if they have not been deleted yet.
+    // Leave out pruned rows even if they have not been deleted yet.
     .where('seq', '>', sql<string>`(select coalesce(max(size), 0) from audit_cuts)`);
   if (session !== undefined) query = query.where('session_id', '=', session);
   if (decision !== undefined) query = query.where('id', '=', decision);

@@ -1,20 +1,21 @@
 /**
- * Detects duplicate members in JSON. Parsers differ in which duplicate they keep, so one parser might check a value
- * that another one does not use (RFC 8259 section 4, RFC 7519 section 4). Runs in linear time for any input.
+ * Detects duplicate members in JSON. JSON parsers differ in which duplicate they keep, so a value that one parser has
+ * checked may not be the value that another parser uses (RFC 8259 section 4, RFC 7519 section 4). The check runs in
+ * linear time for any input.
  */
 
 import { structuralCharacters } from '@meshpass/identity/jws/json';
 
 /**
  * Whether any object in a JSON text has two members with the same name.
- * @param text valid JSON, which the caller has already parsed
- * @param json result of JSON.parse, which keeps only the last of two duplicates
+ * @param text valid JSON that the caller has already parsed
+ * @param json the result of `JSON.parse`, which keeps only the last of any duplicates
  */
 export function hasDuplicateMember(text: string, json: unknown): boolean {
   return membersIn(text) !== membersOf(json);
 }
 
-/** Counts the members in the text. Each has exactly one colon outside strings. */
+/** Counts the members in the text. Every member has exactly one colon that is not inside a string. */
 function membersIn(text: string): number {
   let members = 0;
   for (const at of structuralCharacters(text)) if (text[at] === ':') members++;

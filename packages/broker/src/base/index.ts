@@ -1,4 +1,4 @@
-/** Foundations of the broker process: time, limits, key files, log and metrics. */
+/** Foundations of the broker process: time, rate limits, key files, logging and metrics. */
 
 // Time.
 
@@ -21,7 +21,7 @@ export { readConfiguredFile, readKeyFile, readPrivateFile, replaceFile, replaceK
 
 export { hasDuplicateMember } from './duplicate-members.ts';
 
-// Context that the parts share.
+// The context that all parts of the broker share.
 export type { Process } from './process.ts';
 
 // Log and metrics.

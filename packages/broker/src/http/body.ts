@@ -4,18 +4,18 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { hasDuplicateMember } from '../base/index.ts';
 
-/** Default size limit of a body, bytes. */
+/** The default size limit for a body, in bytes. */
 const DEFAULT_MAX_BODY_BYTES = 64 * 1024;
 /**
- * Time within which a body must arrive, ms. A small body fits into a few packets, and only authorized callers send
- * large ones.
+ * How long a body may take to arrive, in milliseconds. A small body fits into a few packets, and only authorized
+ * callers send large ones.
  */
 const PATIENCE_MS = 5_000;
 const LARGE_PATIENCE_MS = 30_000;
 
 /**
- * Reads a UTF-8 body.
- * @param limit maximum size, bytes
+ * Reads a request body as UTF-8 text.
+ * @param limit the maximum size in bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readBody(request: IncomingMessage, limit = DEFAULT_MAX_BODY_BYTES): Promise<string> {
@@ -27,12 +27,12 @@ export async function readBody(request: IncomingMessage, limit = DEFAULT_MAX_BOD
   }
 }
 
-/** Strict decoder. Replacement characters would change the content. */
+/** A strict decoder, because replacement characters would change the content. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Reads a body.
- * @param limit maximum size, bytes
+ * Reads a request body as bytes.
+ * @param limit the maximum size in bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
@@ -40,8 +40,8 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
   const chunks: Buffer[] = [];
   let size = 0;
   await new Promise<void>((resolve, reject) => {
-    // Every request emits `close`, which is an error only before `end`. The error is created only if needed, because it
-    // captures a stack trace.
+    // Every request emits `close`, which is only an error if it comes before `end`. The error is created only when it
+    // is needed, because it captures a stack trace.
     const early = () => {
       if (!request.readableEnded)
         reject(new MeshpassError('request_malformed', 'The request ended before its body was complete.'));
@@ -66,8 +66,8 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
 }
 
 /**
- * Reads a JSON body and validates it.
- * @param limit maximum size, bytes
+ * Reads a request body as JSON and validates it.
+ * @param limit the maximum size in bytes
  * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
  */
 export async function readJson<T>(
@@ -82,7 +82,7 @@ export async function readJson<T>(
 }
 
 /**
- * Parses and validates JSON. Duplicate members are refused, because parsers interpret them differently.
+ * Parses and validates JSON. Duplicate members are rejected, because parsers disagree on what they mean.
  * @throws MeshpassError `request_malformed`
  */
 export function parseJson<T>(text: string, schema: z.ZodType<T>): T {
@@ -98,7 +98,7 @@ export function parseJson<T>(text: string, schema: z.ZodType<T>): T {
 }
 
 /**
- * Validates part of a request.
+ * Validates part of a request against its schema.
  * @throws MeshpassError `request_malformed`
  */
 export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' | 'query' | 'form'): T {
@@ -114,8 +114,8 @@ export function readInput<T>(input: unknown, schema: z.ZodType<T>, part: 'body' 
 }
 
 /**
- * Builds the error for a body that exceeds the limit.
- * @param limit maximum size, bytes
+ * Creates the error for a body that exceeds the limit.
+ * @param limit the maximum size in bytes
  */
 export function bodyTooLargeError(limit: number): MeshpassError {
   return new MeshpassError('request_too_large', `The body must not exceed ${limit} bytes.`);

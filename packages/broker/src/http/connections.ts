@@ -1,6 +1,6 @@
 /**
- * Assigns connections to owners. A connection belongs to the live session, edge or operator that sent its last answered
- * request. All other connections belong to strangers.
+ * Keeps track of who owns each connection. A connection belongs to the live session, edge or operator that sent its
+ * last answered request. All other connections belong to strangers.
  */
 import type { Socket } from 'node:net';
 import { sourceGroup } from '@meshpass/identity/limits/source';
@@ -13,26 +13,26 @@ import type { Random } from '../base/index.ts';
 import type { Env } from './route.ts';
 import { createProxyChecker } from './source-address.ts';
 
-/** Maximum number of connections per session. Beyond it, the session's oldest connection is evicted. */
+/** The maximum number of connections per session. If a session exceeds it, its oldest connection is evicted. */
 const PER_SESSION = 32;
-/** Maximum number of connections from strangers. A TLS connection costs about 70 KB. */
+/** The maximum number of connections from strangers. Each TLS connection uses about 70 KB. */
 const STRANGERS = 4_096;
 
-/** Configurable limits. */
+/** The limits that can be configured. */
 export interface ConnectionLimits {
-  /** Maximum number of strangers' connections per source, which is an IPv4 address or an IPv6 /64. */
+  /** The maximum number of strangers' connections per source, which is an IPv4 address or an IPv6 /64. */
   readonly perSource: number;
   /** CIDR blocks of proxies that limit their own clients. Connections from these proxies are exempt from the limits. */
   readonly trustedProxies: readonly string[];
 }
 
-/** Open connections and their owners. */
+/** The open connections and their owners. */
 export type Connections = ReturnType<typeof createConnections>;
 
 interface Entry extends UnauthenticatedConnection {
   readonly raw: Socket;
   readonly viaProxy: boolean;
-  /** Owner of the connection. Absent while the connection is waiting or its request is being processed. */
+  /** The owner of the connection. Absent while the connection is waiting or its request is being processed. */
   owner?: { readonly session: string | undefined } | undefined;
   /** Whether a caller has been authenticated since the last request began. */
   proven: boolean;
@@ -43,7 +43,7 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
   const isProxy = createProxyChecker(trustedProxies);
   const entries = new WeakMap<Socket, Entry>();
   const strangers = createUnauthenticatedConnections({ strangers: STRANGERS, strangersPerSource: perSource });
-  /** Connections of each session, oldest first. */
+  /** The connections of each session, starting with the oldest. */
   const owned = new Map<string, Set<Entry>>();
   let open = 0;
 
@@ -75,30 +75,30 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
       });
       wait(entry);
     },
-    /** Registers the socket that HTTP requests use if it is not the TCP socket itself. */
+    /** Registers the socket that HTTP requests arrive on, if it is not the TCP socket itself. */
     alias: (socket: Socket, raw: Socket | undefined) => {
       const entry = raw && entries.get(raw);
       if (entry) entries.set(socket, entry);
     },
     /**
      * Marks the start of a request.
-     * @returns function to call when the request ends. If no caller was authenticated, the connection then belongs to a
-     *   stranger
+     * @returns a function to call when the request ends. If no caller has been authenticated by then, the connection
+     *   belongs to a stranger
      */
     began: (socket: Socket) => {
       const entry = entries.get(socket);
       if (!entry) return () => {};
       entry.proven = false;
-      // The connection still belongs to its session while the next request is authenticated. Otherwise every request
-      // would evict a stranger.
+      // The connection still belongs to its session while the next request is being authenticated. Otherwise, every
+      // request would evict a stranger.
       if (entry.owner === undefined) wait(entry);
       return () => {
         if (entry.owner !== undefined && !entry.proven) wait(entry);
       };
     },
     /**
-     * Assigns the connection to the session that authenticated its request. If no session is passed, the connection
-     * belongs to an edge or operator and is not limited.
+     * Assigns the connection to the session that authenticated its request. Without a session, the connection belongs
+     * to an edge or an operator and is not limited.
      */
     belongs: (socket: Socket, session?: string) => {
       const entry = entries.get(socket);
@@ -115,8 +115,8 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
       oldest!.raw.resetAndDestroy();
     },
     /**
-     * Marks the connection as not waiting while its request is being processed.
-     * @returns function that marks the connection as waiting again
+     * Marks a connection as busy while its request is being processed.
+     * @returns a function that marks the connection as waiting again
      */
     working: (socket: Socket) => {
       const entry = entries.get(socket);
@@ -126,11 +126,11 @@ export function createConnections({ perSource, trustedProxies }: ConnectionLimit
         if (entry.owner === undefined) wait(entry);
       };
     },
-    /** Number of open connections. */
+    /** The number of open connections. */
     open: () => open,
-    /** Number of strangers' open connections. */
+    /** The number of open connections that belong to strangers. */
     strangers: () => strangers.size,
-    /** Number of strangers' connections evicted so far. */
+    /** The number of strangers' connections evicted so far. */
     evicted: () => strangers.evicted,
   };
 }

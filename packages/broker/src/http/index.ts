@@ -1,6 +1,6 @@
-/** Listeners, and the steps that every request passes through. */
+/** Provides the HTTP listeners, and the steps that every request goes through. */
 
-// Routes.
+// How routes are defined, and what happens to each request.
 
 export { refusal } from './refusal.ts';
 export { requireLeader } from './require-leader.ts';
@@ -15,17 +15,17 @@ export {
   route,
 } from './route.ts';
 
-// Bodies.
+// Reading and validating request bodies.
 
 export { bodyTooLargeError, parseJson, readBody, readBytes, readInput } from './body.ts';
 
-// Connection and request limits.
+// Limits on connections and requests.
 
 export { type Connections, createConnections, trackRequests } from './connections.ts';
 export { createSlots } from './slots.ts';
 export { createSourceReader } from './source-address.ts';
 
-// Listeners.
+// Opening listeners.
 
 export { readKeyPair } from './key-pair.ts';
 export { listenPlain, listenTls } from './listen.ts';

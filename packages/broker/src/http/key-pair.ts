@@ -5,14 +5,16 @@ import { MeshpassError } from '@meshpass/identity';
 import { readConfiguredFile, readPrivateFile } from '../base/index.ts';
 
 export interface KeyPairFiles {
-  /** Path of the certificate chain in PEM, starting with the server's certificate. */
+  /** The path of the certificate chain in PEM format, starting with the server's own certificate. */
   readonly certFile: string;
-  /** Path of the private key in PEM. Must have the permissions that readPrivateFile() requires. */
+  /**
+   * The path of the private key in PEM format. The file must have the permissions that `readPrivateFile()` requires.
+   */
   readonly keyFile: string;
 }
 
 /**
- * Reads the certificate and the key.
+ * Reads the certificate and the key, and checks that they match.
  * @throws MeshpassError `config_invalid` if a file is unreadable or the key does not match the certificate
  */
 export function readKeyPair({ certFile, keyFile }: KeyPairFiles) {

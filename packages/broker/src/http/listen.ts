@@ -1,4 +1,4 @@
-/** Listeners with limits on everything that an unauthenticated client can occupy or delay. */
+/** Opens listeners that limit how much an unauthenticated client can occupy or delay. */
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -15,25 +15,29 @@ import type { Env } from './route.ts';
 
 const LIMITS = {
   requestTimeout: 30_000,
-  // Starts when a client connects and at the first byte of each request, to limit silent and slow clients.
+  // This timeout starts when a client connects, and again at the first byte of each request. It limits both silent and
+  // slow clients.
   headersTimeout: 5_000,
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 16 * 1024,
 };
-/** Maximum header size on the operator listener, bytes. An operator's token contains the claims of an ID token. */
+/**
+ * The maximum header size on the operator listener, in bytes. Operator tokens are large, because they contain the
+ * claims of an ID token.
+ */
 const OPERATOR_HEADERS = 32 * 1024;
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 20_000;
 const RELOAD_MS = 30_000;
 
-/** Address to bind. */
+/** The address to listen on. */
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
 }
 
-/** Certificate and connections of a TLS listener. */
+/** The certificate and connections of a TLS listener. */
 export interface TlsOptions {
   readonly files: KeyPairFiles;
   readonly connections: Connections;
@@ -56,7 +60,8 @@ export async function listenTls(app: Hono<Env>, address: ListenAddress, { files,
     },
     listener(app),
   );
-  // cert-manager and similar tools replace the files. A pair that is only half replaced fails to load and is retried.
+  // Tools such as cert-manager replace these files. If only one of them has been replaced so far, the pair fails to
+  // load and is retried.
   const reload = setInterval(() => {
     try {
       const pair = readKeyPair(files);
@@ -78,9 +83,9 @@ export async function listenTls(app: Hono<Env>, address: ListenAddress, { files,
 }
 
 /**
- * Links each TLS socket to its TCP socket by object identity, because addresses are reused. A connection whose TCP
- * socket is unknown always counts as a stranger's.
- * @param onFailure called only once, because every connection would fail for the same reason
+ * Links each TLS socket to its TCP socket by object identity, because addresses are reused. If the TCP socket is
+ * unknown, the connection always counts as a stranger's.
+ * @param onFailure called at most once, because every connection would fail for the same reason
  */
 export function createSocketLinker(
   connections: Pick<Connections, 'alias'>,
@@ -101,7 +106,7 @@ export function createSocketLinker(
   };
 }
 
-/** Opens a plain HTTP listener. */
+/** Opens a listener for plain HTTP. */
 export async function listenPlain(app: Pick<Hono<Env>, 'fetch'>, address: ListenAddress, connections: Connections) {
   return await listening(
     createServer({ ...LIMITS, maxHeaderSize: OPERATOR_HEADERS }, listener(app)),
@@ -111,7 +116,7 @@ export async function listenPlain(app: Pick<Hono<Env>, 'fetch'>, address: Listen
 }
 
 function listener(app: Pick<Hono<Env>, 'fetch'>) {
-  // Does not replace Node's global Request and Response, which other libraries in this process use.
+  // Do not replace Node's global `Request` and `Response`, which other libraries in this process use.
   return getRequestListener(app.fetch as Parameters<typeof getRequestListener>[0], { overrideGlobalObjects: false });
 }
 
@@ -123,10 +128,10 @@ async function listening(server: Server, address: ListenAddress, connections: Co
     server.listen(address.port, address.host, resolve);
   });
   return {
-    /** Port that the listener is bound to. */
+    /** The port that the listener is bound to. */
     port: (server.address() as AddressInfo).port,
     /**
-     * Stops accepting connections, finishes requests in progress and closes the remaining connections after
+     * Stops accepting connections, waits for requests in progress, and closes the remaining connections after
      * `patienceMs`.
      */
     stop: async (patienceMs: number) => {

@@ -1,6 +1,6 @@
 /**
- * Refuses requests while the broker cannot prove that it is active, including requests that began earlier. Requests
- * that only revoke access are still accepted. They are answered once they have been stored.
+ * Refuses requests while the broker cannot prove that it is active, including requests already in progress. Requests
+ * that only revoke access are still accepted, and are answered once they have been stored.
  */
 import type { MiddlewareHandler } from 'hono';
 import { leadershipUnknownError } from '../store/index.ts';
@@ -8,7 +8,7 @@ import { refusal } from './refusal.ts';
 import type { Env } from './route.ts';
 
 /**
- * Creates the middleware.
+ * Creates the middleware that refuses requests while the broker may not be active.
  * @param isLeader returns whether this process is currently known to be the active broker
  */
 export function requireLeader(isLeader: () => boolean): MiddlewareHandler<Env> {

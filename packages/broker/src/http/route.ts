@@ -1,6 +1,6 @@
 /**
- * Routes of the HTTP API, defined as plain objects. Every request passes through the same steps: authenticate, read the
- * body, handle, record a refusal, respond.
+ * Defines the routes of the HTTP API as plain objects. Every request goes through the same steps: authenticate the
+ * caller, read the body, call the handler, record a refusal, and respond.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
@@ -20,34 +20,34 @@ import { readInput, readJson } from './body.ts';
 import { refusal } from './refusal.ts';
 import type { SourceOf } from './source-address.ts';
 
-/** Hono environment of all listeners. */
+/** The Hono environment shared by all listeners. */
 export interface Env {
   Bindings: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse };
   Variables: { requestId: string };
 }
 
-/** Definition of a route. */
+/** The definition of a route. */
 export interface Route<Caller = unknown, Body = unknown> {
-  /** Method and path, such as `POST /token`. */
+  /** The method and the path, such as `POST /token`. */
   readonly at: `${'GET' | 'POST' | 'DELETE'} /${string}`;
-  /** Action of the audit event. */
+  /** The action that the audit event records. */
   readonly action: AuditAction;
-  /** Whether the request is for this route. Needed only if two routes share a path. */
+  /** Whether the request is meant for this route. Only needed if two routes have the same path. */
   readonly accepts?: (request: IncomingMessage) => boolean;
   readonly authentication: Authentication<Caller>;
-  /** Schema of a JSON body, or of a GET's query. Absent if neither is read, or if `read` reads the body. */
+  /** The schema of a JSON body, or of the query for `GET`. Absent if neither is read, or if `read` reads the body. */
   readonly schema?: z.ZodType<Body>;
-  /** Maximum size of a JSON body, bytes. */
+  /** The maximum size of a JSON body in bytes. */
   readonly limit?: number;
   /**
    * Reads a body that is not JSON.
    * @throws MeshpassError
    */
   readonly read?: (request: IncomingMessage) => Promise<Body>;
-  /** Returns the members of the audit event that come from the body. They are recorded even if the handler throws. */
+  /** Returns the audit event members that come from the body. They are recorded even if the handler throws. */
   auditMembers?(body: Body): Pick<AuditEvent, 'target' | 'detail'>;
   /**
-   * Builds the response for a refusal. Defaults to JSON.
+   * Creates the response for a refusal. Defaults to a JSON response.
    * @param decisionId absent if no audit row was written
    */
   readonly refusal?: (
@@ -55,43 +55,45 @@ export interface Route<Caller = unknown, Body = unknown> {
     decisionId: string | undefined,
     request: IncomingMessage,
   ) => Promise<Response>;
-  /** Whether the status for an invalid DPoP proof is 400 instead of 401 (RFC 9449 section 5). */
+  /** Whether an invalid DPoP proof results in status 400 rather than 401 (RFC 9449 section 5). */
   readonly atTokenEndpoint?: boolean;
   /**
-   * Makes the decision and records what it allows (recordAllowed). Allowed reads do not write an audit row. A thrown
-   * error is a refusal.
-   * @returns a value to serialize as JSON, a Response, or undefined for status 204
+   * Makes the decision and records what it grants (recordGrant). Allowed reads do not write an audit row. Throw an
+   * error to refuse the request.
+   * @returns a value to serialize as JSON, a Response, undefined for status 204, or a refusal
    */
   handler(call: Call<Caller, Body>): Promise<unknown>;
 }
 
-/** Request whose body has not been read yet. */
+/** A request whose body has not been read yet. */
 export interface Presented {
   readonly request: IncomingMessage;
   readonly event: AuditEvent;
-  /** Path of the request. */
   readonly path: string;
 }
 
-/** Identifies the caller, and adds the identity to the audit event. A thrown error is a refusal. */
+/**
+ * Authenticates the caller. From this point on, the audit event includes their identity, even if the request is
+ * rejected later. Throw an error to reject the caller.
+ */
 export interface Authentication<Caller> {
   (presented: Presented): Caller | Promise<Caller>;
   /**
-   * Checks the caller again once the body has arrived, because the session may have ended while the client delayed the
-   * body. A thrown error is a refusal.
+   * Checks the caller again once the body has arrived, because the session may have ended while the client was delaying
+   * the body. Throw an error to reject the caller.
    */
   still?(caller: Caller): Caller;
 }
 
-/** Authenticated request with its body. */
+/** An authenticated request, including its body. */
 export interface Call<Caller, Body> {
   readonly caller: Caller;
-  /** Body of the request, or the query of a GET. */
+  /** The request body, or the query for `GET`. */
   readonly body: Body;
   readonly event: AuditEvent;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  /** Path parameters. */
+  /** The path parameters by name. */
   readonly params: Readonly<Record<string, string>>;
 }
 
@@ -103,12 +105,12 @@ export interface RouteContext {
   readonly log: Logger;
 }
 
-/** Defines a route, and infers the types of caller and body that the handler receives. */
+/** Defines a route, inferring the types of the caller and body that the handler receives. */
 export function route<Caller, Body>(one: Route<Caller, Body>): Route {
   return one;
 }
 
-/** Mounts routes on an app, with authentication, audit and refusals. */
+/** Mounts routes on an app, with authentication, auditing and refusals. */
 export function mount(app: Hono<Env>, context: RouteContext, routes: readonly Route[]): void {
   for (const one of routes) {
     const [method = '', path = ''] = one.at.split(' ');
@@ -178,8 +180,8 @@ function respond(value: unknown): Response {
 }
 
 /**
- * Builds a JSON response that must not be cached.
- * @param text body, already serialized as JSON
+ * Creates a JSON response that must not be cached.
+ * @param text the body, which is already serialized as JSON
  */
 function jsonResponse(text: string): Response {
   return new Response(text, { headers: NO_STORE });

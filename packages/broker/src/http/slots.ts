@@ -1,23 +1,23 @@
-/** Limits concurrent work in total and per holder, so that no holder can occupy all slots. */
+/** Limits concurrent work in total and per holder, so that a single holder cannot occupy all slots. */
 import { MeshpassError } from '@meshpass/identity';
 
-/** Limited slots for concurrent work. */
+/** A limited number of slots for concurrent work. */
 export type Slots = ReturnType<typeof createSlots>;
 
 /**
- * Creates slots, all of which are free.
- * @param total total number of slots
- * @param perHolder maximum number of slots per holder
+ * Creates slots that are all initially free.
+ * @param total the total number of slots
+ * @param perHolder the maximum number of slots per holder
  */
 export function createSlots(total: number, perHolder: number) {
   const held = new Map<string, number>();
   let taken = 0;
   return {
     /**
-     * Takes a slot.
-     * @param holder source or session that takes the slot
-     * @returns function that releases the slot
-     * @throws MeshpassError `overloaded` if all slots, or all of the holder's slots, are taken
+     * Takes a slot for the given holder.
+     * @param holder the source or session that takes the slot
+     * @returns a function that releases the slot
+     * @throws MeshpassError `overloaded` if all slots are taken, or the holder has reached its limit
      */
     take: (holder: string) => {
       const mine = held.get(holder) ?? 0;

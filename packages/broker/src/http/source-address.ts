@@ -1,4 +1,6 @@
-/** Determines the source address of a request: the peer's address, or the one that a trusted proxy forwards. */
+/**
+ * Determines the source address of a request. This is the peer's address, or the address forwarded by a trusted proxy.
+ */
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 import { MeshpassError } from '@meshpass/identity';
@@ -7,8 +9,8 @@ import { MeshpassError } from '@meshpass/identity';
 export type SourceOf = (request: IncomingMessage) => string;
 
 /**
- * Creates a source address reader.
- * @param trustedProxies CIDR blocks
+ * Creates a function that returns the source address of a request.
+ * @param trustedProxies the CIDR blocks of trusted proxies
  * @throws MeshpassError `config_invalid`
  */
 export function createSourceReader(trustedProxies: readonly string[]): SourceOf {
@@ -17,8 +19,8 @@ export function createSourceReader(trustedProxies: readonly string[]): SourceOf 
     let address = plain(request.socket.remoteAddress ?? 'unknown');
     if (!isTrusted(address)) return address;
     const forwarded = String(request.headers['x-forwarded-for'] ?? '').split(',');
-    // Entries are read from right to left. Each entry was added by the hop after it, and is reliable only if that hop
-    // is trusted.
+    // The entries are read from right to left. Each one was added by the hop after it, so it is only reliable if that
+    // hop is trusted.
     for (const entry of forwarded.reverse()) {
       const hop = plain(entry.trim());
       if (isIP(hop) === 0) break;
@@ -31,7 +33,7 @@ export function createSourceReader(trustedProxies: readonly string[]): SourceOf 
 
 /**
  * Creates a function that checks whether an address belongs to a trusted proxy.
- * @param trustedProxies CIDR blocks
+ * @param trustedProxies the CIDR blocks of trusted proxies
  * @throws MeshpassError `config_invalid`
  */
 export function createProxyChecker(trustedProxies: readonly string[]): (address: string) => boolean {

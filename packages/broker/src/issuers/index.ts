@@ -1,4 +1,4 @@
-/** Issuers: HTTP requests to identity providers, ID tokens, sign-ins and logouts. */
+/** Works with identity providers. Includes HTTP requests to issuers, ID tokens, sign-ins and logouts. */
 
 // Requests to an issuer.
 
@@ -20,7 +20,7 @@ export { attestOidc, type OidcOptions } from './oidc/oidc.ts';
 export { verifyOperatorIdToken } from './oidc/operator.ts';
 export { sidOf, subjectOf } from './oidc/person.ts';
 
-// Sign-ins of developers, and logouts.
+// Developer sign-ins and logouts.
 
 export type { LogoutVerifier, VerifiedLogout } from './oidc/logout-token.ts';
 export { type SignInBinding, unknownIssuerError, type VerifiedSignIn, verifySignIn } from './oidc/sign-in.ts';

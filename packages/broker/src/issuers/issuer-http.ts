@@ -1,16 +1,19 @@
 /**
- * Sends HTTP requests to issuers, with limits on time and response size. Redirects are never followed, and a failure is
- * never treated as an answer.
+ * Sends HTTP requests to issuers and limits their duration and response size. Redirects are never followed, and a
+ * failed request is never treated as an answer.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
 
-/** Allows issuers without TLS. For use in the lab only: anyone on the network path can impersonate the issuer. */
+/**
+ * Allows issuers that do not use TLS. Only use this in the lab, because anyone on the network path can impersonate such
+ * an issuer.
+ */
 export const labOnlyPlainHttpIssuers: unique symbol = Symbol('labOnlyPlainHttpIssuers');
 
 export interface IssuerHttpOptions {
   readonly fetch: typeof fetch;
-  /** Timeout from the start of a request to the last byte, milliseconds. */
+  /** The timeout for the whole request, including reading the response body, in milliseconds. */
   readonly timeoutMs: number;
   readonly [labOnlyPlainHttpIssuers]?: true;
 }
@@ -19,25 +22,28 @@ export interface IssuerRequest {
   readonly method?: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** Maximum response size, bytes. Default: 512 KiB. */
+  /** The maximum response size in bytes. Defaults to 512 KiB. */
   readonly maxBytes?: number;
 }
 
 export interface IssuerResponse {
   readonly status: number;
   readonly headers: Headers;
-  /** Parsed JSON, or undefined if the response has no body. */
+  /** The parsed JSON body, or undefined if the response has no body. */
   readonly body: unknown;
 }
 
-/** Far larger than any expected document. The keys of a large issuer take 20 kB, and a Codespace takes 10 kB. */
+/**
+ * The default response size limit. It is far larger than any expected document: a large issuer's key set is about 20
+ * kB, and a Codespace about 10 kB.
+ */
 const MAX_BYTES = 512 * 1024;
 
 /**
  * Sends a request to an issuer.
- * @param who name of the issuer, for messages
- * @throws MeshpassError `issuer_unavailable` if the request fails or times out, or if the response is too large, a
- *   redirect or not JSON
+ * @param who the issuer's name, for error messages
+ * @throws MeshpassError `issuer_unavailable` if the request fails or times out, or if the response is too large, is a
+ *   redirect or is not JSON
  */
 export async function requestIssuer(
   url: URL,
@@ -71,7 +77,7 @@ export async function requestIssuer(
   }
 }
 
-/** Builds the error for an issuer that cannot be queried. Access is not granted, and the client may retry. */
+/** Builds the error for an issuer that cannot be reached. Access is not granted, but the client may retry. */
 export function issuerUnavailableError(
   who: string,
   reason: string,
@@ -85,7 +91,7 @@ export function issuerUnavailableError(
   });
 }
 
-/** Parses a body. Only successful responses must be JSON. */
+/** Parses a response body. Error responses do not have to be JSON. */
 function parse(text: string, ok: boolean): unknown {
   if (!text) return undefined;
   try {

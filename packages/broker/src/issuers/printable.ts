@@ -1,12 +1,12 @@
 /**
- * Refuses unprintable text. Text from an issuer ends up in our tokens, mesh names, audit rows and terminals. Control
- * characters and direction overrides could disguise it there, and real names never contain them.
+ * Rejects unprintable text. Text from an issuer ends up in our tokens, mesh names, audit rows and terminals. Control
+ * characters and direction overrides could disguise it there. Real names never contain them.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 
 /**
- * Checks every string in an attestation, including the names and values of claims.
+ * Checks that all strings in an attestation are printable, including the names and values of claims.
  * @throws MeshpassError `proof_unprintable`
  */
 export function requirePrintable(attestation: Attestation): Attestation {
@@ -16,8 +16,8 @@ export function requirePrintable(attestation: Attestation): Attestation {
 }
 
 /**
- * Checks a token's claims and returns them. All code that reads claims must use the returned value. The claim `address`
- * is dropped, because it may contain line breaks (OpenID Connect Core section 5.1.1).
+ * Checks a token's claims and returns them. Code that reads claims must always use the returned value. The `address`
+ * claim is dropped because it may contain line breaks (OpenID Connect Core section 5.1.1).
  * @throws MeshpassError `proof_unprintable`
  */
 export function printableClaims<Claims extends Readonly<Record<string, unknown>>>(

@@ -1,15 +1,15 @@
-/** Bounded cache for answers that expire. Concurrent callers share one request. */
+/** A bounded cache for answers that expire. Concurrent callers for the same key share a single request. */
 import { issuerUnavailableError } from './issuer-http.ts';
 
-/** Maximum number of attempts if each answer is already void when it arrives. */
+/** The maximum number of attempts to load an answer, in case every answer is already out of date when it arrives. */
 const MAX_ATTEMPTS = 3;
 
 /**
  * Creates an empty cache.
- * @param lifeMs lifetime of an answer, milliseconds
- * @param capacity maximum number of answers. If the cache is full, the oldest answer is evicted.
- * @param clock current time, milliseconds
- * @param count returns the current loss counter (`Losses.now`). Required only if answers may become void.
+ * @param lifeMs returns how long an answer stays valid, in milliseconds
+ * @param capacity the maximum number of answers. When the cache is full, the oldest answer is evicted.
+ * @param clock returns the current time in milliseconds
+ * @param count returns the current value of the loss counter (`Losses.now`). Only needed if answers can become void.
  */
 export function createTtlCache<V>(
   lifeMs: (value: V) => number,
@@ -42,10 +42,10 @@ export function createTtlCache<V>(
 
   return {
     /**
-     * Returns the cached answer, or loads it.
-     * @param load called if there is no valid answer in the cache. Failures are not cached.
-     * @param isVoid returns whether an answer that was requested at this count (`Losses.now`) is void. A void answer is
-     *   loaded again, even if it has only just arrived.
+     * Returns the cached answer, or loads it if there is no valid one.
+     * @param load loads the answer. Failures are not cached.
+     * @param isVoid returns whether an answer is void, given the count (`Losses.now`) at which it was requested. A void
+     *   answer is loaded again, even if it has only just arrived.
      * @throws any error from `load`; MeshpassError `issuer_unavailable` if every answer was void when it arrived
      */
     async get(key: string, load: () => Promise<V>, isVoid: (count: number) => boolean = () => false) {

@@ -1,6 +1,9 @@
-/** Kubernetes and Istio: the cluster, istiod's certificates, and Envoy's configuration. */
+/**
+ * Connects the broker to Kubernetes and Istio. Covers access to the cluster, istiod's certificates and Envoy's
+ * configuration.
+ */
 
-// State of the mesh, and the changes that the broker applies to it.
+// The state of the mesh, and the changes that the broker makes to it.
 
 export { type AccessTexts, type DiskFile, digestTexts } from './reconcile/access-file.ts';
 export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
@@ -21,7 +24,7 @@ export { fingerprint, type SignedCertificate } from './istiod/verify-certificate
 export type { RelaySource } from './xds/istiod/follow-grant.ts';
 export { createConfigurationRelay } from './xds/relay.ts';
 
-// Kubernetes API.
+// Access to the Kubernetes API.
 
 export type { ListedObject } from './kubernetes/kubernetes.ts';
 export type { KubernetesTokens } from './kubernetes/session-tokens.ts';

@@ -1,6 +1,6 @@
-/** Runs the broker: reads the configuration, waits as a standby, and composes the parts. */
+/** Runs the broker: reads its configuration, waits as a standby, and then starts all of its parts. */
 
-// The broker as a process.
+// Starting and configuring a broker process.
 
 export { BrokerConfig, parseBrokerConfig } from './config.ts';
 export { growHeapSlowly } from './heap.ts';

@@ -1,7 +1,7 @@
 /**
- * Operator listener. It serves liveness, readiness and metrics. On the active broker, operators also use it to access
- * the audit log, sessions, keys, access files and other operators. It serves plain HTTP inside the cluster. None of
- * this is available on the public listener.
+ * The operator listener, which serves liveness, readiness and metrics. On the active broker, operators also use it to
+ * manage the audit log, sessions, keys, access files and other operators. It serves plain HTTP inside the cluster. None
+ * of these endpoints are available on the public listener.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { type Handler, Hono, type MiddlewareHandler } from 'hono';
@@ -21,11 +21,11 @@ import {
 import type { Store } from '../store/index.ts';
 import type { Base } from './parts.ts';
 
-/** Maximum number of strangers' connections per source. Probes, scrapes and operators need only a few. */
+/** The maximum number of unauthenticated connections per source. Probes, scrapes and operators only need a few. */
 const STRANGERS_PER_SOURCE = 256;
 const STORE_PATIENCE_MS = 2_000;
 
-/** Opens the operator listener at startup, before the broker knows whether it is active. */
+/** Opens the operator listener at startup, before it is known whether this broker is the active one. */
 export async function listenForOperators(first: Hono<Env>, address: Base['config']['operator']) {
   let shown = first;
   const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, trustedProxies: [] });
@@ -33,14 +33,14 @@ export async function listenForOperators(first: Hono<Env>, address: Base['config
   return {
     ...listening,
     connections,
-    /** Switches to another app. */
+    /** Replaces the app that handles requests. */
     show: (app: Hono<Env>) => {
       shown = app;
     },
   };
 }
 
-/** Creates an app with the probes and metrics. */
+/** Creates an app that serves the probes and the metrics. */
 function createProbes({ registry }: Metrics, readyz: Handler<Env>, ...first: MiddlewareHandler<Env>[]): Hono<Env> {
   const app = new Hono<Env>();
   for (const one of first) app.use(one);
@@ -51,17 +51,17 @@ function createProbes({ registry }: Metrics, readyz: Handler<Env>, ...first: Mid
 }
 
 /**
- * Creates the app for a waiting broker. It reports that the broker is alive but not ready, with the reasons.
+ * Creates the app for a standby broker. It reports that the broker is alive but not ready, and gives the reasons.
  * @param reasons returns the reasons why the broker is not serving
- * @param couldTakeOver whether the broker could take over now and is only waiting for another broker to end
+ * @param couldTakeOver returns whether the broker is able to take over and is only waiting for another broker to exit
  */
 export function createStandbyApp(
   metrics: Metrics,
   reasons: () => readonly string[],
   couldTakeOver: () => boolean,
 ): Hono<Env> {
-  // `?standby=ready` is for deployments that route by the label of the active Pod and check only whether a Pod is
-  // healthy.
+  // `?standby=ready` is for deployments that use the active Pod's label for routing. Their readiness probe only has to
+  // tell whether a Pod is healthy.
   const app = createProbes(metrics, (c) =>
     c.json(
       { status: 'standby', reasons: reasons() },
@@ -75,17 +75,17 @@ export function createStandbyApp(
   return app;
 }
 
-/** Parts of the active broker that the operator listener serves. */
+/** The parts of the active broker that the operator listener depends on. */
 export interface OperatorContext extends RouteContext {
   readonly store: Store;
   readonly routes: readonly Route[];
   readonly connections: Connections;
   readonly stopping: () => boolean;
-  /** Returns problems that an operator should fix even though the broker is ready. */
+  /** Returns the problems that an operator should fix even though the broker is ready. */
   readonly warnings: () => readonly string[];
 }
 
-/** Creates the app for the active broker. */
+/** Creates the operator app of the active broker. */
 export function createOperatorApp({ config, given, metrics }: Base, context: OperatorContext): Hono<Env> {
   const { store } = context;
   const ready: Handler<Env> = async (c) => {

@@ -1,4 +1,4 @@
-/** Dependencies of a broker, and the context that all of its parts share. */
+/** The dependencies of a broker and the context that all of its parts share. */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { AdminParts } from '../admin/index.ts';
@@ -8,26 +8,26 @@ import type { SessionParts } from '../core/index.ts';
 import type { ActiveState } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
 
-/** Parts that the caller provides, because they depend on the installation or the mesh. */
+/** The dependencies that the caller has to provide because they are specific to the installation or the mesh. */
 export interface BrokerParts extends SessionParts, AdminParts {
   readonly github?: NonNullable<SessionParts['github']>;
-  /** Returns problems that an operator should fix even though the broker is serving. */
+  /** Returns the problems that an operator should fix even though the broker is serving. */
   readonly warnings?: () => readonly string[];
-  /** Sinks for the newest audit log checkpoint, in addition to the file. */
+  /** Additional sinks for the latest audit log checkpoint. Regardless of these, it is written to a file. */
   readonly checkpointSinks?: readonly CheckpointSink[];
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
-  /** State that is notified when this broker becomes active. */
+  /** Is notified when this broker becomes the active one. */
   readonly activeState?: Pick<ActiveState, 'activate'>;
-  /** Signal that ends the wait of a standby. */
+  /** Aborting this signal makes a standby stop waiting. */
   readonly signal?: AbortSignal;
 }
 
-/** Context shared by all parts of the broker. */
+/** The context that all parts of the broker share. */
 export type Base = Process<BrokerConfig, BrokerParts>;
 
-/** Creates the context and fills in defaults. */
+/** Creates the shared context and uses defaults for any dependencies that were not provided. */
 export function createBase(config: BrokerConfig, given: BrokerParts): Base {
   const { clock = Date.now, random = randomBytes, log = createLogger('broker') } = given;
   const metrics = createMetrics();

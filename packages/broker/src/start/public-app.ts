@@ -1,4 +1,4 @@
-/** Public listener, which serves the routes in docs/interfaces/protocol.md. */
+/** The public listener, which serves the routes documented in docs/interfaces/protocol.md. */
 import { MeshpassError } from '@meshpass/identity';
 import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
 import { VERSION } from '@meshpass/identity/version';
@@ -18,22 +18,22 @@ import { unknownIssuerError } from '../issuers/index.ts';
 import OPENAPI from './openapi.json' with { type: 'json' };
 import type { Base } from './parts.ts';
 
-/** OpenAPI document of 100 kB. It is serialized only once, because unauthenticated clients may request it. */
+/** The OpenAPI document. It is 100 kB, and unauthenticated clients can request it, so it is serialized only once. */
 const OPENAPI_TEXT = JSON.stringify(OPENAPI);
 
 export interface AppContext extends RouteContext {
   readonly routes: readonly Route[];
-  /** Returns the client for sign-ins at an issuer, or undefined if the issuer does not have one. */
+  /** Returns the OAuth client for signing in at an issuer, or undefined if the issuer does not offer sign-in. */
   readonly signInOffer: (issuer: string) => SignInOffer | undefined;
-  /** Whether the broker receives GitHub's audit log. */
+  /** Whether GitHub streams its audit log to this broker. */
   readonly receivesGithubEvents: boolean;
   readonly stopping: () => boolean;
-  /** Returns whether this process is currently known to be the active broker. */
+  /** Returns whether this process is known to be the active broker at the moment. */
   readonly isLeader: () => boolean;
   readonly connections: Connections;
 }
 
-/** Creates the app of the public listener. */
+/** Creates the app that serves the public listener. */
 export function createPublicApp({ config, given, metrics }: Base, context: AppContext): Hono<Env> {
   const { connections } = context;
   const app = new Hono<Env>();
@@ -42,8 +42,8 @@ export function createPublicApp({ config, given, metrics }: Base, context: AppCo
   app.use(async (c, next) => {
     const began = performance.now();
     await next();
-    // A stopping broker does not accept more requests on this connection. A broker with too many connections reclaims
-    // the connection's memory.
+    // Close the connection if the broker is stopping, so that it receives no further requests, or if there are too many
+    // connections, to free memory.
     if (context.stopping() || connections.open() > config.keptConnections) c.header('connection', 'close');
     metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
@@ -52,7 +52,7 @@ export function createPublicApp({ config, given, metrics }: Base, context: AppCo
 
   mount(app, context, context.routes);
   if (context.receivesGithubEvents) {
-    // The "Check endpoint" button in GitHub's settings requests this path.
+    // GitHub requests this path when an administrator clicks "Check endpoint" in the settings.
     app.get('/services/collector/health', (c) => c.json({ text: 'HEC is healthy', code: 17 }));
   }
 
@@ -71,7 +71,8 @@ export function createPublicApp({ config, given, metrics }: Base, context: AppCo
     return c.json(discoveryDocument(config.publicUrl));
   });
   app.get('/jwks', (c) => {
-    // Caching is limited to the time that a new key waits, so that every client has fetched the key before it is used.
+    // A new key is published for a while before it is used. Clients must not cache the key set for longer than that, so
+    // that all of them have fetched a key by the time it is used.
     c.header('cache-control', `public, max-age=${Math.min(300, config.signingKeyWaitSeconds)}`);
     return c.body(given.signer.jwks, 200, { 'content-type': 'application/jwk-set+json' });
   });
@@ -88,15 +89,15 @@ export function createPublicApp({ config, given, metrics }: Base, context: AppCo
 }
 
 /**
- * Builds the OIDC discovery document (OpenID Connect Discovery 1.0 section 3) that AWS, GCP, Azure and Vault read
- * before they trust a token.
+ * Builds the OIDC discovery document (OpenID Connect Discovery 1.0 section 3). AWS, GCP, Azure and Vault read it before
+ * they trust a token.
  */
 function discoveryDocument(issuer: string) {
   return {
     issuer,
     jwks_uri: `${issuer}/jwks`,
     token_endpoint: `${issuer}/token`,
-    // The standard requires this member, although browsers do not sign in here.
+    // The standard requires this member, even though browsers never sign in at the broker.
     authorization_endpoint: `${issuer}/authorize`,
     response_types_supported: ['id_token'],
     subject_types_supported: ['public'],

@@ -1,4 +1,4 @@
-/** Reads all secrets from files at startup, so that a standby detects a missing file before the file is needed. */
+/** Reads all secrets from their files at startup, so that even a standby fails right away if a file is missing. */
 import { MeshpassError } from '@meshpass/identity';
 import { openReadOnlyLog } from '../audit/index.ts';
 import { readConfiguredFile, readPrivateFile } from '../base/index.ts';
@@ -10,7 +10,7 @@ export type Secrets = Awaited<ReturnType<typeof readSecrets>>;
 const MIN_TOKEN = 32;
 
 /**
- * Reads the secrets.
+ * Reads all secrets that the configuration refers to.
  * @throws MeshpassError `config_invalid`
  */
 export async function readSecrets({ config, given }: Base) {
@@ -29,7 +29,7 @@ export async function readSecrets({ config, given }: Base) {
   const auditLog = await openReadOnlyLog(config, given.checkpointSinks ?? []);
   readKeyPair(config.tls);
   return {
-    /** Break-glass token. Undefined if break-glass access is disabled. */
+    /** The break-glass token, or undefined if break-glass access is disabled. */
     operatorToken,
     githubEventToken,
     auditLog,
@@ -37,8 +37,8 @@ export async function readSecrets({ config, given }: Base) {
 }
 
 /**
- * Reads a token file.
- * @param whose description of the token's owner, for messages
+ * Reads a token from a file and checks its length.
+ * @param whose a description of the token, for error messages
  */
 function readToken(file: string | undefined, whose: string): string | undefined {
   if (file === undefined) return undefined;

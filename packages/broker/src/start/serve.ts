@@ -1,4 +1,4 @@
-/** Starts the parts of a broker in order. They stop in reverse order. */
+/** Starts the parts of a broker in order and stops them in reverse order. */
 import type { Operators } from '@meshpass/access';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { VERSION } from '@meshpass/identity/version';
@@ -18,7 +18,7 @@ import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLea
 
 export type { BrokerParts } from './parts.ts';
 
-/** Running broker. */
+/** A running broker, as returned by `serveBroker`. */
 export type Broker = Awaited<ReturnType<typeof serveBroker>>;
 
 const STOP_PATIENCE_MS = 10_000;
@@ -27,7 +27,7 @@ const ANNOUNCE_MS = 2_000;
 
 /**
  * Starts a broker and resolves once it is active. With PostgreSQL, the broker is a standby while another broker is
- * active, and only its operator listener responds.
+ * active. During that time, only its operator listener responds.
  * @throws MeshpassError `config_invalid`, `store_unavailable`, errors from verifyStoredLog(); the signal's abort reason
  */
 export async function serveBroker(config: BrokerConfig, given: BrokerParts) {
@@ -44,11 +44,11 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts) {
 async function start(base: Base, parts: AsyncDisposableStack) {
   const { config, given, clock, random, log, metrics, failed } = base;
   const { mesh, signer } = given;
-  // The previous process has ended by now. The start time is taken before the store opens, so that agents hardly notice
-  // the restart.
+  // The previous process has already exited. The start time is recorded before the store is opened so that a restart is
+  // barely noticeable to agents.
   const beganAt = toUnixSeconds(clock);
 
-  // Standby. The broker does not write anything, and serves only operators and probes.
+  // From here on, the broker is a standby. It does not write anything and only serves operators and probes.
   const secrets = await readSecrets(base);
   const standby = await startStandby(base);
   const { operator } = standby;
@@ -56,12 +56,13 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const leadership = await waitForLeadership(base, standby, sharedSettings(base, secrets));
   const { store, waited } = leadership;
   parts.defer(store.close);
-  // The other broker was accepting proofs during the wait.
+  // While this broker was waiting, the other broker was still accepting proofs.
   const startedAt = waited ? toUnixSeconds(clock) : beganAt;
   const admitted = await waitForAuditLog(base, standby, store, secrets.auditLog);
   await becomeActive(base, standby, leadership);
 
-  // Active. The parts that write start first, so that they stop only after all other parts have finished.
+  // The broker is now active. The parts that write are started first so that they stop last, after all other parts have
+  // finished.
   parts.defer(() => operator.stop(OPERATOR_STOP_PATIENCE_MS));
   const startedLog = await startAuditLog({ ...base, mesh, store, admitted, closed: secrets.auditLog }, parts);
   const { journal } = startedLog;
@@ -69,8 +70,8 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const { restored, live } = stored;
   const auditLog = await startedLog.recordDecisions({ restored, denyEnded: config.denyEnded, sessions: live.size });
 
-  // Next come the parts that act on sessions and accept requests. They stop immediately when another broker takes over,
-  // and their counts are written afterwards.
+  // The parts that act on sessions and accept requests are started next. They stop as soon as another broker takes
+  // over, and their counts are written afterwards.
   const writing = parts.use(new AsyncDisposableStack());
   const acting = parts.use(new AsyncDisposableStack());
   const audit = auditLog.decisions;
@@ -140,8 +141,8 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   );
 
   /**
-   * Stops the acting parts after another broker has taken over, because the store would refuse every write. The
-   * operator listener responds until the process ends.
+   * Stops the parts that act on sessions and accept requests. This is necessary after another broker has taken over,
+   * because the store then rejects every write. The operator listener keeps responding until the process exits.
    */
   const stepDown = async () => {
     log.fatal({ epoch: store.epoch }, 'another broker has taken over: this broker accepts no more requests and exits');
@@ -155,28 +156,28 @@ async function start(base: Base, parts: AsyncDisposableStack) {
     log.info('stopped');
   };
   return {
-    /** Port that the listener is bound to, for configurations with port 0. */
+    /** The port that the listener is bound to. Useful if the configured port is 0. */
     port: listener.port,
     operatorPort: operator.port,
-    /** Event feed for an edge in this process. */
+    /** The event feed for an edge that runs in this process. */
     feed: sessions.feed,
-    /** Handles messages that an edge in this process receives on control connections. */
+    /** Handles the messages that an edge in this process receives on its control connections. */
     control: sessions.control,
     /**
-     * Records decisions made by an edge.
+     * Records the decisions of an edge in the audit log.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     reportEdgeDecisions: sessions.recordEdgeDecisions,
-    /** Resolves once the mesh has applied all revocations made so far. */
+    /** Resolves once the mesh has applied every revocation that was made before the call. */
     revocationsSettled: sessions.revocationsSettled,
     /**
-     * Resolves with the reason once another broker has taken over. At that point, this broker has closed its parts and
-     * does not accept requests. The process must exit.
+     * Resolves with an error after another broker has taken over. By then, this broker has stopped accepting requests,
+     * and the process must exit.
      */
     lost: store.lost.then(stepDown),
     /**
-     * Stops accepting connections, allows requests in progress 10 seconds to finish and completes all writes. Sessions
-     * remain live.
+     * Stops accepting connections, gives requests in progress 10 seconds to finish, and completes all writes. Sessions
+     * stay live.
      */
     close: (): Promise<void> => {
       closed ??= close();
@@ -185,11 +186,10 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   };
 }
 
-// Warnings about settings that an operator should fix even though the broker is serving.
-
 /**
- * Returns warnings with instructions. Each begins in lower case, because `/readyz`, the log and `meshpass check` embed
- * it in sentences.
+ * Returns warnings about settings that an operator should fix even though the broker is serving, along with
+ * instructions. Each warning starts in lower case because `/readyz`, the log and `meshpass check` embed it in a
+ * sentence.
  */
 function operatorWarnings(
   { breakGlass, operatorTokenFile }: Pick<BrokerConfig, 'breakGlass' | 'operatorTokenFile'>,

@@ -1,4 +1,7 @@
-/** Waits until this broker is active. Until then, it writes nothing and only its operator listener responds. */
+/**
+ * Waits until this broker becomes active. Until then, it does not write anything, and only its operator listener
+ * responds.
+ */
 import { hostname } from 'node:os';
 import { createStoredAccessReader, parseAppliedAccess, readNewestVersion, readStoredAccess } from '../admin/index.ts';
 import { retryWhileUnavailable } from '../base/index.ts';
@@ -8,32 +11,32 @@ import { createStandbyApp, listenForOperators } from './operator-app.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
-/** Broker that is waiting to become active. */
+/** A broker that is waiting to become active. */
 export type Standby = Awaited<ReturnType<typeof startStandby>>;
 
-/** State of the active broker, if one exists. */
+/** The state of the broker that is currently active. */
 export interface ActiveBroker {
   /**
-   * Whether a plan applied its access file. The next active broker then continues with that file instead of the one on
-   * disk.
+   * Whether the active broker's access file was applied from a plan. If so, the next active broker continues with that
+   * file instead of the one on disk.
    */
   readonly isPlanned: boolean;
-  /** Reason that this version of Meshpass refuses that file. */
+  /** The reason why this version of Meshpass rejects that file, if it does. */
   readonly refused?: string | undefined;
   /**
-   * Whether the store contains the access file in force and this version accepts its text. That file is the fallback if
-   * the file on disk is refused.
+   * Whether the store contains the access file that is in force and this version of Meshpass accepts it. That file is
+   * the fallback if the file on disk is rejected.
    */
   readonly isKept?: boolean;
 }
 
-/** Opens the operator listener, which reports why the broker is waiting. */
+/** Opens the operator listener, which reports why this broker is not active yet. */
 export async function startStandby({ config, given, metrics, log }: Base) {
   let waitsFor = 'the store is being opened';
   let behind: ActiveBroker | undefined;
   const reasons = () => [waitsFor, ...(behind?.refused ? [behind.refused] : []), ...given.mesh.unready()];
-  // A broker that cannot see the cluster or load an access file must not count as ready. Otherwise a rolling update
-  // would replace the broker that can do both.
+  // A broker that cannot see the cluster or load an access file must not be considered ready. Otherwise, a rolling
+  // update would replace a broker that can do both.
   const couldTakeOver = () =>
     behind !== undefined &&
     given.mesh.unseen().length === 0 &&
@@ -43,7 +46,7 @@ export async function startStandby({ config, given, metrics, log }: Base) {
   const app = createStandbyApp(metrics, reasons, couldTakeOver);
   return {
     operator: await listenForOperators(app, config.operator),
-    /** Changes the reason that probes and operators see, and logs it if it is new. */
+    /** Sets the reason for waiting that probes and operators see. A new reason is also logged. */
     waitFor: (reason: string, detail: object, active?: ActiveBroker) => {
       if (reason !== waitsFor) log.info(detail, reason);
       if (active?.refused && active.refused !== behind?.refused) log.error(active.refused);
@@ -53,7 +56,7 @@ export async function startStandby({ config, given, metrics, log }: Base) {
   };
 }
 
-/** Returns the current settings. All brokers that use the same store must share them. */
+/** Returns the current values of the settings that must be the same on all brokers that share a store. */
 export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): SharedSettings {
   const { publicUrl, trustDomain, tokenAudience } = config;
   const { keys } = JSON.parse(given.signer.jwks) as { keys: { kid: string }[] };
@@ -67,7 +70,8 @@ export function sharedSettings({ config, given }: Base, { auditLog }: Secrets): 
 }
 
 /**
- * Resolves when this broker is active: immediately, or on PostgreSQL once no other broker is active.
+ * Resolves when this broker is the leader. With the embedded store, it is the leader immediately. With PostgreSQL, it
+ * becomes the leader once no other broker is active.
  * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`, `store_older`; the signal's abort reason
  */
 export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: SharedSettings) {
@@ -98,14 +102,14 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
   });
   return {
     store,
-    /** Whether another broker was active until now. */
+    /** Whether this broker had to wait because another broker was active. */
     waited,
   };
 }
 
 /**
- * Waits until the audit log may be extended. Its signed checkpoint is needed to determine this, so an unresponsive sink
- * is retried.
+ * Waits until it is safe to append to the audit log. This can only be determined from the signed checkpoint, so the
+ * request is retried if the checkpoint storage does not respond.
  * @throws errors from verifyStoredLog(); the signal's abort reason
  */
 export async function waitForAuditLog(
@@ -121,9 +125,9 @@ export async function waitForAuditLog(
 }
 
 /**
- * Makes this broker active and puts the previous broker's changes in force.
+ * Makes this broker the active one and puts the previous broker's changes into force.
  * @throws MeshpassError `store_unavailable` if another broker may have become active; `access_*` if this version
- *   refuses the access file that a plan applied
+ *   rejects the access file that was applied from a plan
  */
 export async function becomeActive(
   base: Base,
@@ -132,13 +136,14 @@ export async function becomeActive(
 ): Promise<void> {
   const { config, given } = base;
   const { signer, policy, activeState, signal } = given;
-  // The other broker may have changed its keys. The mesh must not receive the keys that were read at startup.
+  // The other broker may have changed the keys since this one started, so the mesh must not receive the keys that were
+  // read at startup.
   const { isLeader } = store;
   await retryWhileUnavailable(() => claimKeys({ signer, tokenSeconds: config.tokenSeconds, isLeader }), {
     signal,
     onFailure: (err) => waitFor('standing by: the storage of the signing keys is not responding', { err }),
   });
-  // The access file that was last applied by a plan is restored first, because the file on disk is older.
+  // An access file that was applied from a plan is restored first, because it is newer than the file on disk.
   const applied = policy && (await readNewestVersion(store.db));
   if (applied) policy.mesh.resume(parseAppliedAccess(applied));
   const kept = await readStoredAccess(store.db);

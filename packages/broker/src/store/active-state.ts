@@ -1,4 +1,4 @@
-/** Reports whether this broker is active. Needed by components that are created before the election is decided. */
+/** Reports whether this broker is active. It is used by components that are created before the election is decided. */
 export type ActiveState = ReturnType<typeof createActiveState>;
 
 /** Creates the state for a broker that is not active yet. */
@@ -8,7 +8,7 @@ export function createActiveState() {
   return {
     /** Resolves when this broker becomes active. */
     activated: activated.promise,
-    /** Whether this broker is known to be active at this instant. */
+    /** Whether this broker is known to be active right now. */
     isLeader: () => current(),
     /** Marks this broker as active. */
     activate: (isLeader: () => boolean) => {

@@ -1,13 +1,13 @@
 /**
- * Defines each table once, as a map of its columns. The `create table` statement and the row type for Kysely are
- * derived from that map.
+ * Defines each table once, as a map of its columns. The `create table` statement and the row type for Kysely are both
+ * derived from this map.
  */
 import type { ColumnType, Generated } from 'kysely';
 
-/** SQL type and constraints for each column of a table. */
+/** The SQL type and constraints of each column in a table. */
 type Columns = Readonly<Record<string, string>>;
 
-/** Row type of a table. A column may be null unless its definition has `not null` or `primary key`. */
+/** The row type of a table. A column may be null unless its definition contains `not null` or `primary key`. */
 export type Row<Table extends Columns> = { -readonly [Name in keyof Table]: Column<Table[Name]> };
 
 type Column<Sql extends string> = Sql extends `${string} default ${string}`
@@ -29,7 +29,7 @@ type Value<Sql extends string> = Sql extends `timestamptz${string}`
 /** Both engines return timestamps as `Date` and `bigint` values as strings. */
 type Time = ColumnType<Date, Date | string, Date | string>;
 
-/** Returns one `create table` statement per table. Indexes are not included. */
+/** Returns a `create table` statement for each table, without any indexes. */
 export function createTableStatements(tables: Readonly<Record<string, Columns>>): string[] {
   return Object.entries(tables).map(([name, columns]) => {
     const defined = Object.entries(columns).map(([column, sql]) => `${column} ${sql}`);

@@ -1,12 +1,12 @@
-/** The database: schema, batched statements, and election of the active broker. */
+/** Provides the database: its schema, batched statements, and the election of the active broker. */
 
-// The open store.
+// Opens the store and describes its tables.
 
 export { type Db, openStore, type Store } from './open.ts';
 export type { Tables } from './schema.ts';
 export { toStorableText } from './storable.ts';
 
-// Statements for repositories.
+// Helpers for writing repository statements.
 
 export { FencedError, LOCK_EPOCH } from './open.ts';
 export {
@@ -19,13 +19,13 @@ export {
   UnexpectedRows,
 } from './statement.ts';
 
-// The active broker.
+// The active broker, and the brokers waiting to take over.
 
 export { type ActiveState, createActiveState } from './active-state.ts';
 export type { AppliedRow, InForceRow, StoredAccess } from './leader-election.ts';
 export { leadershipUnknownError, queryStore, supersededError } from './leader-guard.ts';
 export type { LeaderRecord, SharedSettings } from './leader-record.ts';
 
-// Session close causes.
+// The reasons why a session can end.
 
 export { CLOSE_EXPLANATIONS, type CloseCause } from './close-causes.ts';

@@ -1,12 +1,11 @@
 /**
- * Elects the active broker using a PostgreSQL advisory lock, which belongs to a connection. Waiting brokers try to
- * acquire the lock four times a second. Every second, the active broker confirms on the same connection that it still
- * holds the lock.
- *
- * PostgreSQL releases the lock when the connection ends: immediately if the process dies, or after LOCK_IDLE_MS of
- * silence (`idle_session_timeout`) if the process is frozen or disconnected. LEADERSHIP_MS is shorter, so a
- * disconnected broker stops acting, by its own clock, before another one takes over. The epoch protects against writes
- * that the old broker had already sent: the store rejects them (LOCK_EPOCH).
+ * Elects the active broker with a PostgreSQL advisory lock, which belongs to a connection. Waiting brokers try to
+ * acquire the lock four times a second. The active broker uses the same connection to confirm every second that it
+ * still holds the lock.
+ * PostgreSQL releases the lock when the connection ends. This happens immediately if the process dies, or after
+ * LOCK_IDLE_MS of silence (`idle_session_timeout`) if the process is frozen or disconnected. LEADERSHIP_MS is shorter,
+ * so a disconnected broker stops acting, according to its own clock, before another one takes over. The epoch protects
+ * against writes that the old broker had already sent, because the store rejects them (LOCK_EPOCH).
  */
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -14,56 +13,56 @@ import pg from 'pg';
 import { type LeaderRecord, parseLeaderRecord } from './leader-record.ts';
 import type { Tables } from './schema.ts';
 
-/** The active broker's leadership. */
+/** The leadership of the active broker. */
 export type Leadership = ReturnType<typeof lead>;
 
-/** The store's state, as seen by a waiting broker. */
+/** The state of the store, as seen by a waiting broker. */
 export interface Seen {
-  /** Undefined if the active broker has not recorded itself yet. */
+  /** The record of the active broker. Undefined if it has not been stored yet. */
   readonly active: LeaderRecord | undefined;
-  /** Names of the migrations in the store. */
+  /** The names of the migrations in the store. */
   readonly executed: readonly string[];
-  /** Stored access files. This remains the same object until one of the files changes. */
+  /** The stored access files. This remains the same object until one of the files changes. */
   readonly access: StoredAccess;
 }
 
-/** Access files that the next active broker starts with. */
+/** The access files that the next active broker starts with. */
 export interface StoredAccess {
-  /** Last file applied by a plan. It takes precedence over the next active broker's file on disk. */
+  /** The last file applied by a plan. It takes precedence over the next active broker's file on disk. */
   readonly applied: AppliedRow | undefined;
-  /** File on disk that last came into force; undefined if there was none. */
+  /** The file on disk that last came into force. Undefined if there was none. */
   readonly inForce: InForceRow | undefined;
 }
 
-/** Access file applied by a plan. */
+/** An access file applied by a plan. */
 export type AppliedRow = Readonly<Pick<Tables['access_versions'], 'version' | 'main' | 'files'>>;
-/** Access file on disk. */
+/** An access file on disk that came into force. */
 export type InForceRow = Readonly<Pick<Tables['access_in_force'], 'digest' | 'main' | 'files'>>;
 
-/** Database and callbacks for a waiting broker. */
+/** The database URL and callbacks for a waiting broker. */
 export interface LeadershipOptions {
   readonly databaseUrl: string;
-  /** Called after each attempt that fails because another broker holds the lock. Throwing ends the wait. */
+  /** Called after each attempt that fails because another broker holds the lock. Throw an error to stop waiting. */
   readonly onWaiting: (seen: Seen) => void;
-  /** Called if the store does not respond while the broker waits. */
+  /** Called if the store does not respond while the broker is waiting. */
   readonly onFailure: (cause: unknown) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
 const POLL_MS = 250;
 const CONFIRM_MS = 1_000;
-/** A broker stops acting as active this long after it requested its last successful confirmation, ms. */
+/** How long a broker may act as the active one after requesting its last successful confirmation, in milliseconds. */
 const LEADERSHIP_MS = 6_000;
 const LOCK_IDLE_MS = 8_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_TIMEOUT_MS = 5_000;
 
-/** The lock's key includes the schema, because two installations may share a database. */
+/** The lock key includes the schema, because two installations may share a database. */
 const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('meshpass broker ' || current_schema(), 0)) as locked`;
 
 /**
  * Waits until this process becomes the active broker.
- * @throws the database's error if the first connection fails; the signal's abort reason
+ * @throws the database's error if the first connection fails; the abort reason of the signal
  */
 export async function awaitLeadership(options: LeadershipOptions): Promise<Leadership> {
   const { databaseUrl, onWaiting, onFailure, signal } = options;
@@ -111,7 +110,8 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
   };
 
   /**
-   * Reacquires the lock after the connection was lost. The epoch shows whether another broker held it in the meantime.
+   * Acquires the lock again after the connection was lost. The epoch shows whether another broker has held it in the
+   * meantime.
    */
   const lockAgain = async (): Promise<LockConnection | undefined> => {
     const again = await openLockConnection(databaseUrl);
@@ -129,7 +129,7 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
   const confirm = async () => {
     try {
       const asked = now();
-      // Without an epoch, this broker cannot detect whether another one held the lock in the meantime.
+      // Without an epoch, this broker cannot tell whether another one has held the lock in the meantime.
       if (!connection && epoch === undefined) return lose();
       connection ??= await lockAgain();
       if (!connection) return;
@@ -154,9 +154,9 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
   };
   void renew();
   return {
-    /** Whether this process is known to be the active broker at this instant. */
+    /** Whether this process is known to be the active broker right now. */
     isLeader,
-    /** Registers a callback that runs each time `isLeader` becomes true again. */
+    /** Registers a callback to run whenever `isLeader` becomes true again. */
     onLeaderAgain: (listener: () => void): void => {
       listeners.push(listener);
     },
@@ -164,7 +164,7 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
     lost: lost.promise,
     /** Reports that the store rejected a write because another broker has taken over. */
     lose,
-    /** Sets the expected epoch. Any other epoch in the store means that another broker has taken over. */
+    /** Sets the expected epoch. If the store has any other epoch, another broker has taken over. */
     watchEpoch: (own: number): void => {
       epoch = own;
     },
@@ -177,7 +177,7 @@ function lead(databaseUrl: string, locked: LockConnection, asked: Instant) {
   };
 }
 
-/** Connection reserved for the lock, so that other statements cannot delay it. */
+/** A connection reserved for the lock, so that other statements cannot delay it. */
 type LockConnection = Awaited<ReturnType<typeof openLockConnection>>;
 
 async function openLockConnection(databaseUrl: string) {
@@ -230,7 +230,7 @@ async function openLockConnection(databaseUrl: string) {
   };
   return {
     lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
-    /** Undefined before the schema exists. */
+    /** Returns undefined if the schema does not exist yet. */
     epoch: async () => (await row('epoch'))?.epoch as number | undefined,
     look: async () => {
       const seen = await row('holder, array(select name::text from kysely_migration order by name) as executed');
@@ -253,7 +253,7 @@ async function openLockConnection(databaseUrl: string) {
 
 const NEWEST_VERSION = 'access_versions order by version desc';
 
-/** undefined_table, undefined_column */
+/** The PostgreSQL error codes for `undefined_table` and `undefined_column`. */
 const NOT_MIGRATED: ReadonlySet<string> = new Set(['42P01', '42703']);
 
 interface Instant {
@@ -266,8 +266,8 @@ function now(): Instant {
 }
 
 /**
- * Returns the elapsed milliseconds according to the clock that advanced further. The monotonic clock stops while the
- * machine is suspended, and the wall clock may be set back.
+ * Returns how many milliseconds have passed, according to whichever clock advanced further. The monotonic clock stops
+ * while the machine is suspended, and the wall clock may be set back.
  */
 function elapsed(since: Instant): number {
   return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);

@@ -3,8 +3,8 @@ import { MeshpassError } from '@meshpass/identity';
 import type { KyselyPlugin } from 'kysely';
 
 /**
- * Creates a plugin that rejects queries unless this broker is active.
- * @param isLeader whether this process is known to be the active broker at this instant
+ * Creates a Kysely plugin that rejects queries unless this broker is active.
+ * @param isLeader returns whether this process is known to be the active broker right now
  */
 export function createLeaderOnlyPlugin(isLeader: () => boolean): KyselyPlugin {
   return {
@@ -16,7 +16,7 @@ export function createLeaderOnlyPlugin(isLeader: () => boolean): KyselyPlugin {
   };
 }
 
-/** Builds the error for requests while leadership is uncertain. */
+/** Creates the error for requests that arrive while this broker may no longer be active. */
 export function leadershipUnknownError(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',
@@ -26,7 +26,7 @@ export function leadershipUnknownError(): MeshpassError {
 }
 
 /**
- * Returns the result of queries.
+ * Returns the result of one or more queries, converting their errors.
  * @throws MeshpassError `store_unavailable` if one of them failed. A MeshpassError is thrown unchanged
  */
 export async function queryStore<T>(queries: Promise<T>): Promise<T> {
@@ -38,7 +38,7 @@ export async function queryStore<T>(queries: Promise<T>): Promise<T> {
   }
 }
 
-/** Builds the error that a superseded broker exits with. */
+/** Creates the error that a broker exits with after another broker has taken over. */
 export function supersededError(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',

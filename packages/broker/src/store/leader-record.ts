@@ -1,31 +1,34 @@
-/** The active broker's record in the store. Waiting brokers use it to check whether they could take over. */
+/**
+ * Defines the record that the active broker keeps in the store. Waiting brokers use it to check whether they would be
+ * able to take over.
+ */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 
-/** Settings that must be identical for all brokers that share a store. Keys are represented by their public names. */
+/** Settings that must be identical for all brokers sharing a store. Keys are represented by their public names. */
 const Shared = z.object({
   publicUrl: z.string(),
   trustDomain: z.string(),
   tokenAudience: z.string(),
-  /** `kid` of each key that may sign tokens. */
+  /** The `kid` of every key that may sign tokens. */
   signingKeys: z.array(z.string()),
-  /** Verifier keys of the audit log (c2sp.org/signed-note). */
+  /** The verifier keys of the audit log (c2sp.org/signed-note). */
   auditKeys: z.array(z.string()),
 });
 export type SharedSettings = Readonly<z.infer<typeof Shared>>;
 
 const LeaderRecord = z.object({
-  /** Host and process, shown to operators. */
+  /** The host and process, for display to operators. */
   instance: z.string(),
-  /** RFC 3339. */
+  /** When the broker became active, in RFC 3339 format. */
   since: z.string(),
   shared: Shared,
 });
 export type LeaderRecord = Readonly<z.infer<typeof LeaderRecord>>;
 
 /**
- * Parses the record.
- * @returns undefined if the record is absent or was written in a different format by another version
+ * Parses the record of the active broker.
+ * @returns undefined if there is no record, or if it was written in a different format by another version
  */
 export function parseLeaderRecord(text: unknown): LeaderRecord | undefined {
   if (typeof text !== 'string') return undefined;
@@ -37,8 +40,9 @@ export function parseLeaderRecord(text: unknown): LeaderRecord | undefined {
 }
 
 /**
- * Compares settings. A takeover with different keys would invalidate every previous token and break the audit log. One
- * key in common is enough, because the file contains both the old and the new key during a key change.
+ * Compares the settings of two brokers. If a broker with different keys took over, all previous tokens would become
+ * invalid and the audit log would break. One key in common is enough, because the file contains both the old and the
+ * new key during a key change.
  * @returns the differences, described for an operator
  */
 function differences(own: SharedSettings, active: SharedSettings): string[] {
@@ -60,7 +64,7 @@ const WORDS = {
 } as const;
 
 /**
- * Refuses to wait for an active broker with different settings.
+ * Refuses to wait for an active broker whose settings differ.
  * @throws MeshpassError `config_invalid` if this broker could not take over
  */
 export function requireSameSettings(own: SharedSettings, { instance, shared }: LeaderRecord): void {

@@ -1,5 +1,5 @@
 /**
- * Creates the schema in an empty store and applies numbered migrations to an existing one. A migration's name states
+ * Creates the schema in an empty store, or applies numbered migrations to an existing one. A migration's name states
  * which older versions keep working after it; see README.md ("A migration") and decision 34.
  */
 
@@ -13,7 +13,10 @@ import { SCHEMA } from './schema.ts';
 /** Migrations by name. */
 export type Migrations = Readonly<Record<string, Migration>>;
 
-/** Migrations in order. Smaller numbers belong to unreleased versions. A released migration is never edited. */
+/**
+ * All migrations, in order. Smaller numbers belong to unreleased versions. Never edit a migration that has been
+ * released.
+ */
 export const MIGRATIONS: Migrations = {
   '022-schema': {
     async up(db) {
@@ -23,7 +26,8 @@ export const MIGRATIONS: Migrations = {
 };
 
 /**
- * Applies all missing migrations in one transaction, and ignores compatible migrations from newer versions.
+ * Applies all missing migrations in a single transaction. Migrations of newer versions are ignored if they are
+ * compatible with this one.
  * @throws MeshpassError `store_newer`, `store_older`, before anything is written; `store_unavailable`
  */
 export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRATIONS): Promise<void> {
@@ -35,8 +39,8 @@ export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRA
 }
 
 /**
- * Stands in for a migration from a newer version, because Kysely rejects a store with unknown migrations. The store
- * already records such a migration as executed, so Kysely never runs it.
+ * A placeholder for migrations of newer versions, because Kysely rejects a store that contains unknown migrations. The
+ * store already records them as executed, so Kysely never runs the placeholder.
  */
 const NEWER: Migration = {
   async up() {
@@ -56,8 +60,8 @@ async function executedMigrations(db: Kysely<Tables>): Promise<readonly string[]
 const NAME = /^(\d{3})-[a-z0-9-]+(?:\.compatible-with-(\d{3}))?$/;
 
 /**
- * Parses a migration's name into its level and `compatibleWith`, the lowest broker level that keeps working after it.
- * The default for `compatibleWith` is the migration's own level. A broker's level is that of its newest migration.
+ * Parses a migration's name into its level and `compatibleWith`, the lowest broker level that keeps working after the
+ * migration. This defaults to the migration's own level. A broker's level is that of its newest migration.
  * @returns undefined if the name does not have the format that Meshpass uses
  */
 export function parseMigrationName(name: string) {
@@ -67,9 +71,9 @@ export function parseMigrationName(name: string) {
 }
 
 /**
- * Lists the store's migrations from newer versions that this version can work with.
- * @param executed names of all migrations in the store; an empty store has none
- * @param known names of this version's migrations, starting with the one that creates the schema
+ * Returns the migrations in the store that come from newer versions but are compatible with this one.
+ * @param executed the names of all migrations in the store. Empty if the store is empty
+ * @param known the names of this version's migrations, starting with the one that creates the schema
  * @throws MeshpassError `store_newer` if a newer migration excludes this version; `store_older` if the schema was
  *   created by a version that this version cannot migrate from
  */
@@ -100,7 +104,7 @@ function levelOf(name: string): number {
   return parseMigrationName(name)?.level ?? Number.POSITIVE_INFINITY;
 }
 
-/** Sanitizes a name from the database for a log line. */
+/** Sanitizes a name from the database so that it can be logged. */
 function printable(name: string): string {
   return name.replace(/[^\w.-]/g, '?').slice(0, 100);
 }

@@ -1,6 +1,6 @@
 /**
- * Opens the store: PGlite in the data directory, or PostgreSQL if a URL is configured. Both use the same schema and
- * statements.
+ * Opens the store. This is PostgreSQL if a URL is configured, and otherwise PGlite in the data directory. Both use the
+ * same schema and statements.
  */
 import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
@@ -13,7 +13,7 @@ import { openPglite } from './pglite.ts';
 import type { Tables } from './schema.ts';
 import { assertRowCount, type Step, statement, toStep, UnexpectedRows } from './statement.ts';
 
-/** Typed access to the tables. */
+/** Provides typed access to the tables. */
 export type Db = Kysely<Tables>;
 
 /** The open store of the active broker. */
@@ -21,22 +21,20 @@ export interface Store {
   readonly db: Db;
   readonly kind: 'pglite' | 'postgres';
   /**
-   * Fencing number of this process. Each broker increases the stored epoch at startup. From then on, the store rejects
-   * all writes from the previous broker, so two brokers can never both act on the sessions.
+   * The fencing number of this process. Each broker increases the stored epoch at startup, after which the store
+   * rejects all writes from the previous broker. Two brokers can therefore never act on the sessions at the same time.
    */
   readonly epoch: number;
-  /** Record of the previous broker, if it left one. */
+  /** The record left by the previous broker, if any. */
   readonly before: LeaderRecord | undefined;
-  /**
-   * Whether this process is known to be the active broker at this instant. While it is not, `db` rejects all queries.
-   */
+  /** Whether this process is known to be the active broker right now. While it is not, `db` rejects all queries. */
   readonly isLeader: () => boolean;
-  /** Registers a callback that runs each time `isLeader` becomes true again. */
+  /** Registers a callback to run whenever `isLeader` becomes true again. */
   readonly onLeaderAgain: (listener: () => void) => void;
-  /** Resolves when another broker has taken over. This process must then exit, because its state is stale. */
+  /** Resolves when another broker has taken over. This process must then exit, because its state is out of date. */
   readonly lost: Promise<void>;
   /**
-   * Runs steps in one transaction. The caller must serialize calls.
+   * Runs the steps in a single transaction. Callers must not call it concurrently.
    * @throws FencedError if another broker has taken over; UnexpectedRows; MeshpassError `store_unavailable`; database
    *   errors. If the connection was lost, the transaction may still have been committed.
    */
@@ -45,14 +43,15 @@ export interface Store {
   readonly announce: (shared: SharedSettings) => Promise<void>;
   /** Resolves when the store responds. */
   readonly ping: () => Promise<void>;
-  /** Runs table maintenance. Called every minute. */
+  /** Performs maintenance on the tables. Called every minute. */
   readonly maintain: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
 /**
- * Locks the epoch row. Expect one row; the statement returns none if another broker has taken over. It also waits for
- * any of this broker's statements that are still running after their connection was lost.
+ * Locks the epoch row. Callers must check that one row is returned, because there is none if another broker has taken
+ * over. The lock also waits for any statements of this broker that are still running even though their connection was
+ * lost.
  */
 export const LOCK_EPOCH = statement<number>(
   'select epoch from broker_epoch where epoch = ($1::jsonb->>0)::integer for update',
@@ -65,36 +64,36 @@ export class FencedError extends Error {
   }
 }
 
-/** Location of the store, and callbacks for a waiting broker. */
+/** The location of the store, and callbacks for a waiting broker. */
 export interface StoreOptions {
   readonly dataDir: string;
-  /** `postgres://...`; defaults to PGlite in `dataDir`. */
+  /** A `postgres://...` URL. Defaults to PGlite in `dataDir`. */
   readonly databaseUrl?: string | undefined;
   /** This broker's record, for waiting brokers to read. */
   readonly self?: { readonly instance: string; readonly shared: SharedSettings };
   /** Called repeatedly while another broker is active. */
   readonly onWaiting?: (seen: Seen) => void;
-  /** Called if the store does not respond while the broker waits. */
+  /** Called if the store does not respond while the broker is waiting. */
   readonly onFailure?: (cause: unknown) => void;
-  /** Migrations to apply; defaults to this version's migrations. Tests override them to simulate other versions. */
+  /** The migrations to apply. Defaults to those of this version. Tests override them to simulate other versions. */
   readonly migrations?: Migrations;
-  /** Ends the wait. */
+  /** Aborts the wait. */
   readonly signal?: AbortSignal | undefined;
 }
 
 const STATEMENT_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /**
- * The database aborts a frozen broker's transaction after this time. Otherwise, the transaction's epoch lock would
- * block the next broker.
+ * How long a frozen broker's transaction may stay idle before the database aborts it. Without this, its epoch lock
+ * would block the next broker.
  */
 const IDLE_IN_TRANSACTION_MS = 3_000;
 
 /**
- * Opens the store and resolves once this process is active. With PostgreSQL, this means waiting while another broker is
+ * Opens the store and resolves when this process is active. With PostgreSQL, this means waiting while another broker is
  * active.
  * @throws MeshpassError `store_unavailable`; `store_newer`, `store_older` (migrate.ts); `config_invalid` if this broker
- *   could not take over; the signal's abort reason
+ *   could not take over; the abort reason of the signal
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   try {
@@ -112,8 +111,8 @@ function whatFailed({ databaseUrl, dataDir }: StoreOptions): string {
 }
 
 /**
- * Describes an error without revealing the password. Only system and PostgreSQL errors have a code, and their messages
- * never contain the password. Other messages might.
+ * Describes an error without revealing the password. Only system errors and PostgreSQL errors have a code, and their
+ * messages never contain the password. Other messages might.
  */
 function whyItFailed(thrown: unknown): string {
   const coded = thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string';
@@ -127,7 +126,8 @@ async function embedded(options: StoreOptions): Promise<Store> {
   const { dialect, commit, close } = openPglite(options.dataDir);
   const db: Db = new Kysely({ dialect });
   const maintain = async () => {
-    // PGlite's single process has no autovacuum and no checkpointer, so dead rows and the WAL would grow without limit.
+    // PGlite runs as a single process and has no autovacuum or checkpointer, so dead rows and the WAL would grow
+    // without limit.
     const tables = [
       ...['proof_replay', 'sessions', 'session_principals'],
       ...['approval_requests', 'approval_deliveries'],
@@ -147,10 +147,10 @@ async function remote(options: StoreOptions, databaseUrl: string): Promise<Store
     signal,
     onWaiting: (seen) => {
       const { active, executed } = seen;
-      // Checked while waiting, so that an incompatible update fails on its first broker while the active one keeps
+      // Check this while waiting, so that an incompatible update fails on its first broker while the active one keeps
       // running.
       newerMigrations(executed, Object.keys(migrations));
-      // Checked only once, because key files may change later and are read again before use.
+      // Check this only once, because key files may change later and are read again before use.
       if (active && self && !compared) requireSameSettings(self.shared, active);
       compared ||= active !== undefined;
       onWaiting?.(seen);
@@ -160,8 +160,7 @@ async function remote(options: StoreOptions, databaseUrl: string): Promise<Store
   const writer = openPool(databaseUrl, { max: 1, pipeline: true });
   writer.on('connect', (client) => client.query(WRITER_SETTINGS).catch(() => {}));
   const db: Db = new Kysely({ dialect: new PostgresDialect({ pool }) });
-  // The lock is released last, so that none of this broker's statements is still running when the next broker takes
-  // over.
+  // Release the lock last, so that none of this broker's statements are still running when the next broker takes over.
   const close = async () => {
     await Promise.all([db.destroy(), writer.end()]);
     await leadership.end();
@@ -180,18 +179,19 @@ function openPool(connectionString: string, options: pg.PoolConfig): pg.Pool {
     application_name: 'meshpass-broker',
     keepAlive: true,
   });
-  // A broken connection must not crash the process. Its statement fails, and the next one opens another connection.
+  // A broken connection must not crash the process. Its statement fails, and the next one opens a new connection.
   pool.on('error', () => {});
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
-/** Hash and merge joins are off, because they would scan whole tables to find the few rows of a batch. */
+/** Hash and merge joins are turned off, because they would scan whole tables to find the few rows of a batch. */
 const WRITER_SETTINGS = `set idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS};
 set enable_hashjoin = off; set enable_mergejoin = off`;
 
 /**
- * Runs steps in one transaction, in two round trips. Prepared statements reduce the database's CPU time by four fifths.
+ * Runs the steps in a single transaction with two round trips. Prepared statements reduce the database's CPU time by
+ * four fifths.
  * @throws the first error
  */
 async function commitOn(pool: pg.Pool, steps: readonly Step[]): Promise<void> {
@@ -200,7 +200,7 @@ async function commitOn(pool: pg.Pool, steps: readonly Step[]): Promise<void> {
   try {
     const begun = client.query('begin');
     const sent = steps.map((step) => client.query({ name: step.name, text: step.sql, values: [step.parameter] }));
-    // After an error, the database rejects the remaining steps, so the first error is the cause.
+    // After an error, the database rejects all remaining steps, so the first error is the actual cause.
     const [start, ...results] = await Promise.allSettled([begun, ...sent]);
     if (start.status === 'rejected') throw start.reason;
     for (const [index, result] of results.entries()) {
@@ -219,7 +219,7 @@ async function commitOn(pool: pg.Pool, steps: readonly Step[]): Promise<void> {
 }
 
 /**
- * Creates the leadership of a broker with PGlite. The directory lock keeps other processes out while this one is
+ * Creates the leadership of a broker that uses PGlite. The directory lock keeps other processes out while this one is
  * running.
  */
 function keptByFile(): Omit<Leadership, 'end'> {
@@ -239,14 +239,15 @@ async function ready(
 ): Promise<Store> {
   const { db } = opened;
   try {
-    // Runs only once this broker is active, because a waiting broker must not change the active broker's tables.
+    // Wait until this broker is active before migrating, because a waiting broker must not change the active broker's
+    // tables.
     await migrate(db, migrations);
     const before = parseLeaderRecord((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
     const since = new Date().toISOString();
     const holderText = (shared: SharedSettings) => JSON.stringify({ ...self!, shared, since } satisfies LeaderRecord);
     let holder = self && holderText(self.shared);
-    // Derived from the current time, so that the epoch still increases if an empty store or a backup replaces the
-    // database.
+    // Derive the epoch from the current time, so that it still increases if the database is replaced with an empty one
+    // or a backup.
     const next = sql<number>`greatest(epoch + 1, (extract(epoch from now()) / 60)::integer)`;
     const { epoch } = await db
       .updateTable('broker_epoch')

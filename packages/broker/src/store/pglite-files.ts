@@ -5,16 +5,16 @@ import { getRawAsset, isSea } from 'node:sea';
 import { pathToFileURL } from 'node:url';
 
 /**
- * Assets that the thread needs when running from a single executable: its bundled code, and the files that PGlite loads
- * from the same directory.
+ * The files that the thread needs when it runs from a single executable: its bundled code, and the files that PGlite
+ * loads from the same directory.
  */
 export const ENGINE_FILES = ['pglite-thread.mjs', 'pglite.wasm', 'pglite.data', 'initdb.wasm'] as const;
 
 /**
  * Returns the location of the thread's code. It is in the same directory as this file and has the same extension:
  * TypeScript in the repository, JavaScript in the package. A thread cannot run from inside a single executable, so the
- * executable writes the code to the data directory at every start and overwrites existing files.
- * @param dataDir existing directory that only the broker can access (mode 0700)
+ * executable writes the code to the data directory at every start, overwriting existing files.
+ * @param dataDir an existing directory that only the broker can access (mode 0700)
  */
 export function pgliteThreadUrl(dataDir: string): URL {
   if (!isSea()) return new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);

@@ -1,6 +1,5 @@
 /**
  * Runs PGlite in a worker thread, so that syncing to disk does not block the event loop that serves requests.
- *
  * By default, PGlite starts PostgreSQL with `-F` (fsync off), and its file system does not implement fsync. A commit
  * would survive `kill -9`, because it is in the page cache, but not a power failure. This thread turns fsync on, so a
  * commit is on disk before it returns.
@@ -11,22 +10,22 @@ import { PGlite } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 import { assertRowCount, type Step, UnexpectedRows } from './statement.ts';
 
-/** A command: a single statement, the steps of a transaction, or `close`. */
+/** A command for the thread: a single statement, the steps of a transaction, or `close`. */
 export type EngineCommand =
   | { readonly sql: string; readonly parameters: readonly unknown[] }
   | { readonly steps: readonly Step[] }
   | { readonly close: true };
 
-/** A numbered command. */
+/** A command with an id that its reply refers to. */
 export type EngineRequest = EngineCommand & { readonly id: number };
 
-/** Result or failure of a request. */
+/** The result of a request, or the reason why it failed. */
 export type EngineReply =
   | {
       readonly id: number;
       readonly rows: unknown[];
       readonly affected: number | undefined;
-      /** Step that changed or returned an unexpected number of rows. Its transaction was rolled back. */
+      /** The step that changed or returned an unexpected number of rows. Its transaction was rolled back. */
       readonly unexpected?: { readonly index: number; readonly rows: readonly unknown[] };
     }
   | {
@@ -53,7 +52,8 @@ const opening = PGlite.create({
   startParams: [
     ...PGlite.defaultStartParams.filter((param) => param !== '-F'),
     ...['-c', 'fsync=on', '-c', 'wal_sync_method=fsync', '-c', 'synchronous_commit=on'],
-    // The default of 128 MB would become fully resident, although the operating system already caches the same files.
+    // The default of 128 MB would become fully resident, even though the operating system already caches the same
+    // files.
     ...['-c', 'shared_buffers=16MB'],
   ],
 });
@@ -79,10 +79,13 @@ async function answer(request: EngineRequest): Promise<EngineReply> {
   }
 }
 
-/** Names of the statements that this engine has prepared. */
+/** The names of the statements that this engine has prepared. */
 const prepared = new Set<string>();
 
-/** Runs steps in one transaction. Planning a statement costs more than running it, so each is prepared once. */
+/**
+ * Runs the steps in a single transaction. Planning a statement costs more than running it, so each one is prepared only
+ * once.
+ */
 async function transact(pglite: PGlite, id: number, steps: readonly Step[]): Promise<EngineReply> {
   for (const { name, sql } of steps) {
     if (prepared.has(name)) continue;

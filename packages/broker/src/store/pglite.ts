@@ -1,7 +1,7 @@
 /**
- * Kysely dialect for PGlite (PostgreSQL as WebAssembly) in its own thread (pglite-thread.ts). If the thread dies, for
- * example because the disk is full, its statements fail. The next statement starts a new thread, which performs
- * PostgreSQL's crash recovery.
+ * A Kysely dialect for PGlite (PostgreSQL compiled to WebAssembly), which runs in its own thread (pglite-thread.ts). If
+ * the thread dies, for example because the disk is full, its statements fail. The next statement starts a new thread,
+ * which performs PostgreSQL's crash recovery.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,8 +23,8 @@ import { type Step, UnexpectedRows } from './statement.ts';
 
 /**
  * Opens PGlite and locks its directory.
- * @param dataDir parent directory, created with mode 0700 if missing
- * @throws MeshpassError `store_unavailable` if another process has it open
+ * @param dataDir the parent directory, which is created with mode 0700 if it does not exist
+ * @throws MeshpassError `store_unavailable` if another process has the store open
  */
 export function openPglite(dataDir: string) {
   const dir = join(dataDir, 'store');
@@ -33,7 +33,7 @@ export function openPglite(dataDir: string) {
   const engine = createEngine(dir, pgliteThreadUrl(dataDir));
   const turns = oneAfterAnother();
   return {
-    /** Runs steps in one transaction; see Store.commit. */
+    /** Runs the steps in a single transaction. See `Store.commit`. */
     commit: async (steps: readonly Step[]) => {
       const done = await turns();
       const { unexpected } = await engine.send({ steps }).finally(done);
@@ -45,7 +45,7 @@ export function openPglite(dataDir: string) {
       createIntrospector: (db) => new PostgresIntrospector(db),
       createQueryCompiler: () => new PostgresQueryCompiler(),
     } satisfies Dialect,
-    /** Closes the engine and releases the directory. */
+    /** Closes the engine and unlocks the directory. */
     close: async () => {
       try {
         await engine.close();
@@ -59,10 +59,11 @@ export function openPglite(dataDir: string) {
 type Engine = ReturnType<typeof createEngine>;
 type EngineRows = Extract<EngineReply, { rows: unknown[] }>;
 
-/** Response timeout, ms. After this, the engine is considered dead. */
+/** How long to wait for a response, in milliseconds, before the engine is considered dead. */
 const PATIENCE_MS = 30_000;
 /**
- * Timeout for the first response, ms. It covers compilation and recovery, which took half a minute on a busy machine.
+ * How long to wait for the first response, in milliseconds. This includes compilation and recovery, which took half a
+ * minute on a busy machine.
  */
 const START_PATIENCE_MS = 120_000;
 
@@ -71,7 +72,7 @@ function createEngine(dir: string, file: URL) {
   return {
     send: async (command: EngineCommand) => {
       if (thread && !thread.alive()) {
-        // Two engines in one directory would corrupt it.
+        // Wait until the old thread has exited, because two engines would corrupt the directory.
         await thread.ended;
         thread = undefined;
       }
@@ -79,7 +80,7 @@ function createEngine(dir: string, file: URL) {
       return await thread.send(command);
     },
     close: async () => {
-      // A failure to close is no worse than a crash, because acknowledged writes are already on disk.
+      // Failing to close is no worse than a crash, because acknowledged writes are already on disk.
       if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
       await thread?.end();
     },
@@ -142,7 +143,7 @@ function startThread(dir: string, file: URL) {
 
 /**
  * Serializes access to PGlite's single connection.
- * @returns a function that waits for a turn and resolves to a function that ends the turn
+ * @returns a function that waits for its turn, and resolves to a function that ends it
  */
 function oneAfterAnother(): () => Promise<() => void> {
   let turn = Promise.resolve();

@@ -1,29 +1,35 @@
 /**
- * Repository statements. Each receives its rows as one JSON array, so that it runs only once for a batch of requests.
+ * Defines statements for repositories. Each one receives its rows as a single JSON array, so that it only runs once for
+ * a batch of requests.
  */
 
 /** A statement that writes a batch of rows. */
 export interface Statement<Row> {
-  /** Name of the prepared statement on a PostgreSQL connection. */
+  /** The name of the prepared statement on a PostgreSQL connection. */
   readonly name: string;
-  /** SQL with one parameter: a JSON array of rows. */
+  /** The SQL text. Its only parameter is a JSON array of rows. */
   readonly sql: string;
-  /** Execution order within a transaction. Statements from the same file run in the order in which they are defined. */
+  /**
+   * Determines the execution order within a transaction. Statements in the same file run in the order they are defined.
+   */
   readonly place: number;
   readonly parameter: (rows: readonly Row[]) => string;
 }
 
-/** Statement of any row type. */
+/** A statement for rows of any type. */
 export type AnyStatement = Statement<never>;
 
 export interface StatementOptions<Row> {
-  /** Column to deduplicate by. If rows in a batch have the same value, only the last one is written. */
+  /**
+   * The column to deduplicate rows by. If more than one row in a batch has the same value, only the last one is
+   * written.
+   */
   readonly lastOf?: keyof Row;
 }
 
 let defined = 0;
 
-/** Defines a statement. Call it once per statement, while its module is loaded. */
+/** Defines a statement. This must be called once per statement, while its module is loading. */
 export function statement<Row>(sql: string, { lastOf }: StatementOptions<Row> = {}): Statement<Row> {
   const last = (rows: readonly Row[]) =>
     lastOf === undefined ? rows : [...new Map(rows.map((row) => [row[lastOf], row])).values()];
@@ -36,16 +42,16 @@ export function statement<Row>(sql: string, { lastOf }: StatementOptions<Row> = 
   };
 }
 
-/** A statement together with its rows. */
+/** A statement together with the rows that it writes. */
 export interface Step {
   readonly name: string;
   readonly sql: string;
   readonly parameter: string;
-  /** Number of rows that the statement must change or return; undefined if any number is acceptable. */
+  /** How many rows the statement must change or return. Undefined if any number is acceptable. */
   readonly expected: number | undefined;
 }
 
-/** Combines a statement with its rows. */
+/** Combines a statement with the rows that it writes. */
 export function toStep<Row>(
   { name, sql, parameter }: Statement<Row>,
   rows: readonly Row[],
@@ -57,7 +63,7 @@ export function toStep<Row>(
 /** Thrown if a step changed or returned an unexpected number of rows. Its transaction is rolled back. */
 export class UnexpectedRows extends Error {
   readonly step: Step;
-  /** Rows that the step returned. */
+  /** The rows that the step returned. */
   readonly rows: readonly unknown[];
   constructor(step: Step, rows: readonly unknown[]) {
     super(`a store statement did not change or return the expected number of rows (${step.expected})`);
@@ -67,8 +73,8 @@ export class UnexpectedRows extends Error {
 }
 
 /**
- * Checks the result of a step.
- * @param count number of changed or returned rows
+ * Checks that a step changed or returned the expected number of rows.
+ * @param count the number of rows changed or returned
  * @throws UnexpectedRows
  */
 export function assertRowCount(step: Step, count: number, rows: readonly unknown[]): void {

@@ -1,4 +1,4 @@
-/** Answers a request or reviews an emergency: checks the approver and applies the decision. */
+/** Handles answers to requests and reviews of emergencies: verifies the approver, then applies their decision. */
 import { type Access, type Approval, approverEntry } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { ApprovalAnswerBody, ApprovalReviewBody } from '@meshpass/identity/approval';
@@ -18,35 +18,35 @@ import {
   isEmergencyRequest,
 } from './request.ts';
 
-/** Whether the body is a review of an emergency. */
+/** Whether the body is a review of an emergency rather than an answer to a request. */
 export function isReviewBody(order: ApprovalAnswerBody | ApprovalReviewBody): order is ApprovalReviewBody {
   return order.decision === 'accept' || order.decision === 'object';
 }
 
-/** A pending request and the approval that the access file offers to the requester now. */
+/** A pending request, together with the approval that the access file currently offers to the requester. */
 interface Answering {
   readonly kind: 'answer';
   readonly order: ApprovalAnswerBody;
   readonly request: GrantRequest;
-  /** Session of the requester. */
+  /** The requester's session. */
   readonly live: Live;
   readonly approval: Approval;
 }
 
-/** An emergency that can be reviewed. */
+/** An emergency that is open for review. */
 interface Reviewing {
   readonly kind: 'review';
   readonly order: ApprovalReviewBody;
   readonly request: EmergencyRequest;
 }
 
-/** Members that answers and reviews have in common. */
+/** The fields that answers and reviews have in common. */
 type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at' | 'event'>;
 
 /**
- * Records an answer or a review and its effect on the request. Calls for one request must not overlap.
- * @throws MeshpassError `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
- *   `approval_answered`, `approval_not_offered`, `issuer_unavailable`, `store_unavailable`
+ * Records an answer or a review, and applies it to the request. Calls for one request must not overlap.
+ * @returns a refusal with `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
+ *   `approval_answered`, `approval_not_offered`, `issuer_unavailable` or `store_unavailable`
  */
 export async function recordAnswer(
   parts: ApprovalParts,
@@ -102,9 +102,9 @@ async function approve(
 }
 
 /**
- * Records a review. If a reviewer objects while the session has the grant, the grant is removed first.
- * @param request the request with all identities known now. They are stored, because the person must stay barred even
- *   after the sessions that revealed these identities have ended
+ * Records a review. If the reviewer objects while the session still has the grant, the grant is removed first.
+ * @param request the request, with all identities of the requester that are known now. They are stored so that the
+ *   person stays barred even after the sessions that revealed these identities have ended
  */
 async function review(
   parts: ApprovalParts,
@@ -122,22 +122,23 @@ async function review(
   // grant again.
   return await parts.inTurn(async () => {
     const live = parts.live.byId(request.sessionId);
-    // The grant is removed first. If the broker stops in between, access is lost rather than kept.
+    // Remove the grant before recording the decision. If the broker crashes in between, the session loses access rather
+    // than keeping it.
     if (live) await parts.take(live, request.grant, `${given.login} objected to the emergency: ${given.reason}`);
     return await parts.book.decide(event, { ...reviewed, state: 'revoked' });
   });
 }
 
 /**
- * Checks each approver against the access file in force and GitHub's current data.
- * @param current returns what the order decides. Called again after the GitHub requests, because the session may have
- *   ended meanwhile, and the requester may have left the team
+ * Checks every approver against the access file in force and against fresh data from GitHub.
+ * @param current returns the request or emergency to decide on. It is called again after the GitHub requests, because
+ *   the session may have ended or the requester may have left the team in the meantime
  */
 async function authorizeApprover(parts: ApprovalParts, approver: Approver, current: () => Answering | Reviewing) {
   const { order, request } = current();
   const known = identitiesNow(parts, request);
   refuseSelfApproval(known, identitiesOf(approver.attestation), parts.mesh.access().trust);
-  // A single denial is final.
+  // A single denial decides the request, so earlier answers only matter for approvals.
   const before = order.decision === 'approve' ? request.answers : [];
   const people = [approver, ...before].map((one) => one.attestation);
   const { now, fresh } = await queryGithub(parts, people, () => {
@@ -160,17 +161,17 @@ async function authorizeApprover(parts: ApprovalParts, approver: Approver, curre
     comparePeople(requester, one.identities) === 'different';
   return {
     now,
-    /** All identities that the requester has shown. */
+    /** Every identity that the requester is known to have. */
     requester,
-    /** Attestation of the approver with GitHub's current data. */
+    /** The approver's attestation, updated with fresh data from GitHub. */
     attestation,
     entry,
-    /** Earlier answers from people who may still approve. */
+    /** The earlier answers of people who are still allowed to approve. */
     earlier: order.decision === 'approve' ? before.filter(counts) : request.answers,
   };
 }
 
-/** Whether the issuer's name in the access file still refers to the same issuer. */
+/** Whether the issuer that signed the attestation is still the one that the access file lists under this name. */
 function isIssuerOf({ issuer, claims }: Attestation, { trust }: Access): boolean {
   const named = trust.issuers.find(({ name }) => name === issuer);
   return typeof claims.iss !== 'string' || named === undefined || named.issuer === claims.iss;
@@ -196,7 +197,7 @@ function reviewable({ book }: ApprovalParts, order: ApprovalReviewBody): Reviewi
 }
 
 /**
- * Returns the identities known at the time of the request, and all that the requester's sessions have revealed since.
+ * Returns the identities known when the request was made, plus any that the requester's sessions have revealed since.
  */
 function identitiesNow({ live, mesh }: ApprovalParts, { identities, sessionId }: GrantRequest): readonly Identity[] {
   return createIdentityLinker(live, mesh.access().trust)(identities, sessionId);
@@ -216,7 +217,9 @@ function refuseTwice(earlier: Answer, person: readonly Identity[], identities: r
       );
 }
 
-/** Returns the request updated with these answers. The last one is new. */
+/**
+ * Returns a copy of the request with the given answers, the last of which is new, and updates its state accordingly.
+ */
 function answered(request: GrantRequest, answers: readonly Answer[], count: number): GrantRequest {
   const { decision, at } = answers.at(-1)!;
   if (decision === 'deny') return { ...request, answers, state: 'denied' };

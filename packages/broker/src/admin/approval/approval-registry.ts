@@ -1,7 +1,7 @@
 /**
- * Open requests, as they are in the store: pending requests, approved requests whose session still has the grant, and
- * emergencies that need a review. Each change is stored together with its audit row before it appears here, so the next
- * broker has the same state.
+ * Keeps the open requests in memory, exactly as they are in the store: pending requests, approved requests whose
+ * session still has the grant, and emergencies that need a review. A change appears here only after it has been stored
+ * together with its audit row, so that a broker that takes over starts from the same state.
  */
 import type { Insertable } from 'kysely';
 import {
@@ -20,13 +20,13 @@ import type { Tables } from '../../store/index.ts';
 import { type GrantRequest, isOpenRequest, needsReview } from './request.ts';
 import { ADD_DELIVERIES, requestRow, UPSERT_REQUESTS } from './rows.ts';
 
-/** Registry of open requests. */
+/** The registry of open requests. */
 export type ApprovalRegistry = ReturnType<typeof createApprovalRegistry>;
 
 /**
  * Creates the registry.
- * @param tell returns webhook messages about the state of a request
- * @param open open requests in the store
+ * @param tell builds the webhook messages that announce the state of a request
+ * @param open the open requests, as read from the store
  */
 export function createApprovalRegistry(
   { audit, clock, random }: { readonly audit: AuditContext; readonly clock: Clock; readonly random: Random },
@@ -51,19 +51,19 @@ export function createApprovalRegistry(
     get: (id: string) => byId.get(id),
     all: () => byId.values(),
     /**
-     * Records a decision and its effect on the request.
-     * @throws MeshpassError if nothing was written
+     * Records a decision and updates the request in the same transaction.
+     * @returns a refusal if nothing was written
      */
     decide: async (event: AuditEvent, request: GrantRequest): Promise<GrantRequest> => {
       await recordAllowed(audit, event, changesOf(request), () => put(request));
       return request;
     },
     /**
-     * Records a decision that adds a grant, in the same transaction in which the session gains it.
-     * @param give adds the grant: calls `decided` with the time at which it ends, and writes the result in the same
-     *   transaction
-     * @returns the request with the time at which the grant ends
-     * @throws MeshpassError if nothing was written
+     * Records a decision that adds a grant, in the same transaction that adds the grant to the session.
+     * @param decide returns the decision, given the time at which the grant ends
+     * @param give adds the grant: it calls `decided` with the time at which the grant ends, and writes the result in
+     *   its own transaction
+     * @returns a refusal if nothing was written
      */
     decideWith: async (
       event: AuditEvent,
@@ -83,7 +83,7 @@ export function createApprovalRegistry(
       return decided;
     },
     /**
-     * Records that a deadline has passed, without a decision.
+     * Records that a request has ended or that its review is overdue, when no one has made a decision.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     end: async (

@@ -31,25 +31,28 @@ import { createDeliveryRows, monotonicClock } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
 import { receive } from './webhook/receive.ts';
 
-/** Approval requests and emergencies. */
+/** Handles approval requests and emergency access. */
 export type Approvals = Awaited<ReturnType<typeof createApprovals>>;
 
-/** Rate limit for a person's requests and answers. */
+/** How often a person may send requests and answers. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
-/** Rate limits for lists. They are separate, so that listing requests never uses up the limit for answers. */
+/**
+ * How often a person may query lists. These limits are separate, so that listing requests never uses up the allowance
+ * for answering them.
+ */
 const LOOKS = { burst: 20, perSecond: 0.2 };
 const OWN_LOOKS = { burst: 20, perSecond: 1 };
 const TOO_MANY = 'You sent too many requests, answers or list queries. Wait before you try again.';
-/** Mutex key for actions on emergencies. */
+/** The mutex key that serializes all emergency actions. */
 const EMERGENCY = 'emergency';
-/** Maximum number of a session's own requests in its overview. */
+/** The maximum number of the session's own requests to include in its overview. */
 const MOST_OWN = 50;
 const MOST_TO_ANSWER = 200;
-/** Maximum number of requests returned to an operator. */
+/** The maximum number of requests to return to an operator. */
 const MOST_LISTED = 1_000;
 
 /**
- * Creates the approvals, and loads the open requests from the store.
+ * Loads the open requests from the store and creates the approvals API.
  * @throws MeshpassError `store_unavailable`
  */
 export async function createApprovals(context: ApprovalsContext) {
@@ -68,9 +71,7 @@ export async function createApprovals(context: ApprovalsContext) {
   const looks = createRateAllowance({ ...LOOKS, clock });
   const ownLooks = createRateAllowance({ ...OWN_LOOKS, clock });
 
-  /**
-   * Runs an action after all previous actions with the same key, once the outcome of every earlier decision is known.
-   */
+  /** Runs an action after all earlier actions with the same key have finished and their outcomes are known. */
   function exclusively<T>(key: string, act: () => Promise<T>): Promise<T> {
     return runExclusive(mutex, key, async () => {
       await context.audit.journal.settled();
@@ -79,8 +80,8 @@ export async function createApprovals(context: ApprovalsContext) {
   }
 
   /**
-   * Runs an action after all previous actions with the same key.
-   * @param person counts against this person's rate limit; undefined for operators
+   * Runs an action after all earlier actions with the same key, and converts thrown errors to refusals.
+   * @param person the person whose rate limit applies. Undefined for operators, who are not limited
    */
   const act = async (
     person: Attestation | undefined,
@@ -99,7 +100,8 @@ export async function createApprovals(context: ApprovalsContext) {
   };
 
   /**
-   * Ends an open request. The grant is removed first. If the broker stops in between, access is lost rather than kept.
+   * Ends an open request. The grant is removed before the decision is recorded, so that the session loses access rather
+   * than keeping it if the broker crashes in between.
    */
   const close = async (request: GrantRequest, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
     const live = context.live.byId(request.sessionId);
@@ -111,7 +113,7 @@ export async function createApprovals(context: ApprovalsContext) {
   return {
     ask: (live: Live, order: ApprovalRequestBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
-      // Serialized per person, because the number of requests per person is limited.
+      // Serialize all actions by the same person, because the number of requests per person is limited.
       const key = `person ${attestation.issuer} ${attestation.subject}`;
       annotateEvent(event, { grant: order.grant, sessionId: id });
       return act(attestation, key, () => ask(parts, live, order, event));
@@ -120,12 +122,12 @@ export async function createApprovals(context: ApprovalsContext) {
       annotateEvent(event, { target: id });
       return act(session.attestation, id, async () => {
         const request = book.get(id);
-        // Another session's request is treated as unknown.
+        // Another session's request is reported as unknown.
         if (request?.sessionId !== session.id || !isOpenRequest(request)) throw unknown(id);
         return await close(request, 'withdrawn', event, 'The request was withdrawn.');
       });
     },
-    /** Starts emergency access: a grant without an approval. */
+    /** Starts emergency access, which adds a grant to the session without waiting for an approval. */
     take: (live: Live, order: EmergencyAccessBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
       annotateEvent(event, { grant: order.grant, sessionId: id });
@@ -133,7 +135,7 @@ export async function createApprovals(context: ApprovalsContext) {
       // accounts.
       return act(attestation, EMERGENCY, () => activateEmergencyGrant(parts, live, order, event));
     },
-    /** Counts emergencies that need a review, by state. */
+    /** Counts the emergencies that still need a review, by state. */
     reviews: () => {
       const all = [...book.all()];
       const count = (state: ReviewState) => all.filter(({ emergency }) => emergency?.state === state).length;
@@ -159,9 +161,10 @@ export async function createApprovals(context: ApprovalsContext) {
       }
     },
     /**
-     * Lists the grants that a session can request, its own requests, and the requests that it may answer.
-     * @param scope `own` limits the list to the session's own requests, which are cheap to list and have a higher rate
-     *   limit
+     * Returns the grants that a session can request, its own requests, and the requests that the person may answer or
+     * review.
+     * @param scope `own` returns only the session's own requests, which are cheap to list and therefore have a higher
+     *   rate limit
      * @throws MeshpassError `too_many_attempts`, `store_unavailable`
      */
     overview: async (live: Live, scope: 'all' | 'own') => {
@@ -179,7 +182,7 @@ export async function createApprovals(context: ApprovalsContext) {
       const self = { attestation: session.attestation, via: 'workspace' };
       const all = [...book.all()];
       const pending = all.filter(({ state, sessionId }) => state === 'pending' && context.live.byId(sessionId));
-      // Emergencies with an objection are not listed. A reviewer can still accept them by id.
+      // Emergencies that already have an objection are left out, but a reviewer can still accept them by id.
       const taken = all
         .filter(isEmergencyRequest)
         .filter(({ emergency: { state } }) => state === 'open' || state === 'overdue');
@@ -196,12 +199,12 @@ export async function createApprovals(context: ApprovalsContext) {
     },
     /**
      * Lists requests, newest first.
-     * @param id limits the list to this request
+     * @param id if set, only returns the request with this id
      */
     list: async (id?: string) => {
       const opens = createPortLister(context.mesh);
       const recent = await recentRequests(store, { id }, MOST_LISTED);
-      // Includes emergencies that need a review, regardless of age.
+      // Emergencies that need a review are always listed, regardless of their age.
       const old = id === undefined ? [...book.all()].filter(needsReview) : [];
       const missing = old.filter((one) => !recent.some((other) => other.id === one.id));
       return [...recent, ...missing].map((one) => describeRequest(one, opens(one.grant)));
@@ -218,7 +221,7 @@ export async function createApprovals(context: ApprovalsContext) {
       });
     },
     /**
-     * Ends expired requests. Called periodically.
+     * Ends expired requests and marks overdue reviews. Called periodically.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     sweep: async () => {
@@ -227,10 +230,11 @@ export async function createApprovals(context: ApprovalsContext) {
   };
 }
 
-// Ends requests that were not answered in time or whose grant has ended, and marks reviews as overdue.
+// The sweep, which ends requests that were not answered in time or whose grant has ended, and marks reviews as overdue.
 
 /**
- * Ends an expired request or marks its review as overdue.
+ * Ends a request that was not answered in time or whose grant has ended, and marks its review as overdue if the
+ * deadline has passed.
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 async function endPassed(parts: ApprovalParts, id: string): Promise<void> {

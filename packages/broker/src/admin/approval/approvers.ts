@@ -1,6 +1,6 @@
 /**
- * Finds the people who may answer a request or review an emergency, based on the access file in force and current
- * GitHub data.
+ * Determines who may answer a request or review an emergency, based on the access file in force and fresh data from
+ * GitHub.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type Access, approverEntry, type Who } from '@meshpass/access';
@@ -11,12 +11,12 @@ import type { ApprovalParts, Approver } from './parts.ts';
 import { comparePeople, createIdentityLinker, identitiesOf } from './people.ts';
 import type { GrantRequest } from './request.ts';
 
-/** Maximum number of access file changes during one decision. */
+/** How many times GitHub is queried for one decision if the access file keeps changing. */
 const MAX_LOOKS = 5;
 
 /**
- * Returns the entries of the access file that match approvers of a request or reviewers of an emergency. If the file in
- * force no longer lists reviewers, those from the time of the emergency apply.
+ * Returns the access file entries that list the approvers of a request or the reviewers of an emergency. If the file in
+ * force no longer lists any reviewers, those at the time of the emergency apply.
  */
 export function approverEntries({ grants }: Access, { grant, emergency }: GrantRequest): readonly Who[] {
   const approval = grants.find(({ name }) => name === grant)?.approval;
@@ -24,9 +24,11 @@ export function approverEntries({ grants }: Access, { grant, emergency }: GrantR
 }
 
 /**
- * Reads memberships from GitHub, and reads them again if the teams in the access file have changed in the meantime.
- * @param look reads the access file in force, before and after the GitHub requests; if it throws, the decision fails
- * @returns the last result of `look`, and the attestations with current GitHub data in the order of `people`
+ * Reads memberships from GitHub, and reads them again if an access file change in the meantime makes other teams
+ * relevant.
+ * @param look reads the access file in force. It is called before and after the GitHub requests, and the decision fails
+ *   if it throws
+ * @returns the last result of `look`, and the attestations with fresh GitHub data, in the same order as `people`
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function queryGithub<Look extends { readonly query: MembershipQuery }>(
@@ -46,7 +48,7 @@ export async function queryGithub<Look extends { readonly query: MembershipQuery
 }
 
 /**
- * Returns the requests that this person may answer or review. Their own requests are never included.
+ * Returns the requests that this person may answer or review, which never include their own.
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function listAnswerableRequests(

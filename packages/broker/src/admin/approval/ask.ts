@@ -1,4 +1,4 @@
-/** Creates a session's request for a grant that needs an approval. */
+/** Creates requests for grants that need an approval. */
 import { type Approval, approverEntry, isPerson } from '@meshpass/access';
 import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
@@ -13,15 +13,18 @@ import { findMissingSignIn, identitiesOf } from './people.ts';
 import { requireApprovalOffer } from './refusals.ts';
 import { buildRequest, type GrantRequest, grantDurationSeconds, isOpenRequest } from './request.ts';
 
-/** How long a request can remain unanswered before it expires, seconds. */
+/** How many seconds a request may remain unanswered before it expires. */
 const ANSWER_SECONDS = 4 * 3600;
-/** Maximum pending requests per session, per person and in total. */
+/**
+ * The maximum number of open requests per session, followed by the maximum number of pending requests per person and in
+ * total.
+ */
 const MOST_OF_SESSION = 5;
 const MOST_OF_PERSON = 20;
 const MOST = 2_000;
 /**
- * Maximum length of the list of approvers from an access file, characters. Agents accept at most 4,096 characters for
- * the whole text.
+ * The maximum length of the list of approvers, in characters. Agents accept at most 4,096 characters for the whole
+ * text.
  */
 const NAMES_ROOM = 3_000;
 
@@ -66,15 +69,15 @@ export function requestableGrants(
     });
 }
 
-/** Appends a hint. Joins multi-line expressions into one line, because agents reject line breaks. */
+/** Appends a hint to the text. Agents reject line breaks, so multi-line expressions are joined into a single line. */
 function withHint(text: string, hint: string | undefined): string {
   return plainText(text.replace(/\s+/g, ' ').trim()) + (hint === undefined ? '' : `. ${hint}`);
 }
 
 /**
- * Records a request. Calls for the same person must not overlap.
- * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`,
- *   `store_unavailable`, `overloaded`
+ * Records a new request. Calls for the same person must not overlap.
+ * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`
+ * @returns a refusal with `store_unavailable` or `overloaded`
  */
 export async function ask(
   parts: ApprovalParts,
@@ -122,7 +125,7 @@ function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody
 
   function refuseMany({ book }: Pick<ApprovalParts, 'book'>, { session }: Live, grant: string): void {
     const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpenRequest(one));
-    // A grant that was taken in an emergency can still be requested, in order to keep it longer.
+    // A person who has taken a grant in an emergency may still request it, in order to keep it for longer.
     const open = own.find((one) => one.grant === grant && !one.emergency);
     if (open)
       throw new MeshpassError(

@@ -1,7 +1,7 @@
 /**
- * Emergency access: immediately adds a grant to a session for a short time, without an approval. Another person reviews
- * it afterwards. The number of unreviewed emergencies is limited. A person is barred from emergency access while one of
- * their emergencies is overdue for review, or after a reviewer objected to one.
+ * Emergency access adds a grant to a session immediately and for a short time, without an approval. Another person has
+ * to review it afterwards. The number of unreviewed emergencies is limited, and a person is barred from emergency
+ * access while one of their emergencies is overdue for review or after a reviewer has objected to one.
  */
 import { approverEntry, isPerson } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -14,7 +14,8 @@ import { comparePeople, createIdentityLinker, type Identity, identitiesOf } from
 import { buildRequest, type EmergencyRequest, type GrantRequest, isEmergencyRequest } from './request.ts';
 
 /**
- * Adds the grant and records the required review in one transaction. Calls must not overlap.
+ * Adds the grant to the session and, in the same transaction, records that a review is required. Calls must not
+ * overlap.
  * @throws MeshpassError `emergency_not_offered`, `emergency_barred`, `emergency_too_many`, `approval_open`,
  *   `request_malformed`, `access_none`, `session_closed`, `store_unavailable`
  */
@@ -84,12 +85,12 @@ function notOffered(grant: string): MeshpassError {
   );
 }
 
-/** Maximum unreviewed emergencies per person, per grant and in total. */
+/** The maximum number of unreviewed emergencies per person, per grant and in total. */
 const MOST_OF_PERSON = 2;
 const MOST_OF_GRANT = 5;
 const MOST = 200;
 
-/** Person who takes a grant in an emergency. */
+/** The person who is taking a grant in an emergency. */
 interface Taker {
   readonly identities: readonly Identity[];
   readonly issuer: string;
@@ -99,7 +100,7 @@ interface Taker {
 type Context = Pick<ApprovalParts, 'book' | 'clock' | 'live' | 'mesh'>;
 
 /**
- * Refuses emergency access if the person is barred or a limit is exceeded.
+ * Rejects the emergency if the person is barred or a limit has been reached.
  * @throws MeshpassError `emergency_barred`, `emergency_too_many`
  */
 function refuseMany(parts: Context, taker: Taker, grant: string): void {
@@ -116,8 +117,8 @@ function refuseMany(parts: Context, taker: Taker, grant: string): void {
 }
 
 /**
- * Explains why a person is currently barred from emergency access, and how to regain it. Returns undefined if the
- * person is not barred.
+ * Explains why a person is barred from emergency access and how they can regain it. Returns undefined if they are not
+ * barred.
  */
 export function emergencyBarReason(parts: Context, taker: Taker): string | undefined {
   const now = toUnixSeconds(parts.clock);
@@ -137,16 +138,16 @@ export function emergencyBarReason(parts: Context, taker: Taker): string | undef
 }
 
 /**
- * Whether the review deadline has passed.
- * @param now Unix seconds
+ * Whether the deadline for reviewing the emergency has passed.
+ * @param now the current time in Unix seconds
  */
 export function isOverdue({ emergency }: GrantRequest, now: number): boolean {
   return emergency?.state === 'overdue' || (emergency?.state === 'open' && emergency.reviewBy <= now);
 }
 
 /**
- * Returns this person's emergencies. They include those of another account if a live session links the two accounts
- * now, or did so at the time.
+ * Returns the person's emergencies. Emergencies of another account are included if a live session links the two
+ * accounts now, or linked them at the time.
  */
 function ownOf(
   { live, mesh }: Context,

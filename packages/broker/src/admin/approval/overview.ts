@@ -1,17 +1,20 @@
 /**
- * Limits the size of request lists. A grant's `opens` is computed once per list, and is omitted once the list has
- * reached its limit.
+ * Limits the size of request lists. The ports that a grant opens are computed once per list, and are left out once the
+ * list has reached its size limit.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { type ApprovalRequest, MAX_OPENED_PORTS } from '@meshpass/identity/approval';
 import type { MeshState } from '../../mesh/index.ts';
 
-/** Maximum total size of `opens` in a list, bytes of JSON. It is repeated in every request, so every copy counts. */
+/**
+ * The maximum total size of all `opens` fields in a list, in bytes of JSON. Each request has its own copy, and every
+ * copy counts.
+ */
 const MOST_OPENS = 256 * 1024;
-/** Maximum size of each list without `opens`, bytes. An agent reads 1 MiB in total. */
+/** The maximum size of each list in bytes, not counting `opens`. An agent reads at most 1 MiB in total. */
 export const MAX_LIST_BYTES = 200 * 1024;
 
-/** Returns the ports that a grant opens, up to MAX_OPENED_PORTS. */
+/** Returns the ports that a grant opens, up to `MAX_OPENED_PORTS`. */
 export function listOpenedPorts(mesh: MeshState, grant: string): NonNullable<ApprovalRequest['opens']> {
   if (!mesh.inForce()) return [];
   return mesh
@@ -20,7 +23,9 @@ export function listOpenedPorts(mesh: MeshState, grant: string): NonNullable<App
     .map(({ host, port, allow }) => ({ host, port, ...(allow && { allow: [...allow] }) }));
 }
 
-/** Creates a function that returns the ports that a grant opens, or undefined once the list has reached its limit. */
+/**
+ * Creates a function that returns the ports opened by a grant, or undefined once the list has reached its size limit.
+ */
 export function createPortLister(mesh: MeshState, most = MOST_OPENS): (grant: string) => ApprovalRequest['opens'] {
   const known = new Map<string, { readonly opens: NonNullable<ApprovalRequest['opens']>; readonly bytes: number }>();
   let left = most;
@@ -38,8 +43,8 @@ export function createPortLister(mesh: MeshState, most = MOST_OPENS): (grant: st
 }
 
 /**
- * Returns the first elements whose total size is within the limit.
- * @param most bytes
+ * Returns as many elements from the start of the list as fit within the size limit.
+ * @param most the limit in bytes
  */
 export function takeWithinSize<Of>(all: Iterable<Of>, most: number, bytes: (one: Of) => number = jsonByteLength): Of[] {
   const first: Of[] = [];
@@ -53,8 +58,8 @@ export function takeWithinSize<Of>(all: Iterable<Of>, most: number, bytes: (one:
 }
 
 /**
- * Lists other people's requests. While GitHub's data is unavailable, the result is an empty list instead of an error,
- * so that a person's own requests are still listed. `incomplete` explains why requests may be missing.
+ * Lists requests made by other people. If GitHub's data is unavailable, this returns an empty list instead of throwing,
+ * so that the person's own requests can still be listed. `incomplete` then explains why requests may be missing.
  * @param list throws `issuer_unavailable` or `issuer_rate_limited` in that case
  */
 export async function listIfAvailable<Of>(list: () => Promise<readonly Of[]>) {
@@ -69,7 +74,7 @@ export async function listIfAvailable<Of>(list: () => Promise<readonly Of[]>) {
 
 const UNKNOWN: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited']);
 
-/** Returns the size of a value as JSON, bytes. */
+/** Returns the size of a value when encoded as JSON, in bytes. */
 export function jsonByteLength(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value) ?? '');
 }

@@ -1,4 +1,4 @@
-/** Dependencies of approvals, and state that the files in this folder share. */
+/** Defines the dependencies of approvals and the state shared by the files in this folder. */
 import type { Authorize } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { Losses, ReadGithub } from '../../attest/index.ts';
@@ -14,25 +14,25 @@ export interface ApprovalsContext {
   readonly audit: AuditContext;
   readonly clock: Clock;
   readonly random: Random;
-  /** Webhook secrets. */
+  /** The secrets shared with webhooks. */
   readonly keys: WebhookKeys;
   readonly store: Store;
   readonly live: LiveIndex;
   readonly mesh: MeshState;
   readonly authorize: Authorize;
   readonly losses: Losses;
-  /** Absent if GitHub cannot be queried, in which case no team can approve. */
+  /** Queries GitHub. Absent if the broker has no access to GitHub, in which case teams cannot approve requests. */
   readonly read?: ReadGithub | undefined;
   /**
-   * Adds a grant to a live session until `gift.until`, or until the access file ends it earlier; see `gain` in
+   * Adds a grant to a live session until `gift.until`, or until the access file ends it earlier. See `gain` in
    * core/session/widen.ts.
    */
   readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<void>;
   /** Removes the grant immediately, unless the access file now allows it without an approval. */
   readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
-  /** Sends messages to webhooks. */
+  /** The fetch function used to send messages to webhooks. */
   readonly fetch: typeof fetch;
-  /** Called with the outcome of each attempt to send messages, and their number. */
+  /** Called after each attempt to deliver messages, with the outcome and the number of messages. */
   readonly onTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
   readonly onFailure: (cause: unknown) => void;
 }
@@ -40,11 +40,11 @@ export interface ApprovalsContext {
 /** A person who answers or reviews a request. */
 export interface Approver {
   readonly attestation: Attestation;
-  /** Channel of the answer: `workspace`, `operator`, `page`, `webhook NAME`. */
+  /** How the answer was submitted: `workspace`, `operator`, `page` or `webhook NAME`. */
   readonly via: string;
 }
 
-/** Dependencies that the code in this folder shares. */
+/** The dependencies of approvals, plus the state shared by the files in this folder. */
 export interface ApprovalParts extends ApprovalsContext {
   readonly book: ApprovalRegistry;
   /** Runs emergency actions one at a time. */

@@ -1,18 +1,21 @@
-/** Compares people's identities, so that requesters cannot approve their own requests and each approver counts once. */
+/**
+ * Compares the identities of people, so that requesters cannot approve their own requests and no approver is counted
+ * twice.
+ */
 import type { Approval, Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { LiveIndex } from '../../core/index.ts';
 
-/** A subject at an issuer, which stays the same when names change. */
+/** An identity at an issuer. Unlike a login or display name, the subject never changes. */
 export interface Identity {
-  /** URL of an OIDC issuer, or `github`. */
+  /** The URL of an OIDC issuer, or `github`. */
   readonly issuer: string;
   readonly subject: string;
 }
 
 /**
- * Returns all identities that distinguish a person: their GitHub user id, and their subject at each issuer that
- * confirmed them.
+ * Returns every identity that a person can be recognized by: their GitHub user id, and their subject at each issuer
+ * that confirmed them.
  */
 export function identitiesOf(attestation: Attestation): readonly Identity[] {
   const { issuer, githubUser, signIns = [] } = attestation;
@@ -20,19 +23,23 @@ export function identitiesOf(attestation: Attestation): readonly Identity[] {
   return [...github, ...(issuer === 'github' ? [] : [named(attestation)]), ...signIns.map(named)];
 }
 
-/** Maximum issuers in a hint. */
+/** The maximum number of issuers to mention in a hint. */
 const MOST_HINTED = 3;
 
-/** Builds an identity with the issuer's URL, because the issuer's name in the access file may be reassigned. */
+/**
+ * Creates an identity that contains the issuer's URL. Its name would not be reliable, because the access file may reuse
+ * it for another issuer.
+ */
 function named({ issuer, subject, claims }: Pick<Attestation, 'issuer' | 'subject' | 'claims'>): Identity {
   return { issuer: typeof claims.iss === 'string' ? claims.iss : issuer, subject };
 }
 
 /**
- * Links the identities that a person has shown in live sessions. Sessions that share an identity belong to the same
- * person, transitively. Subjects of issuers without sign-in are ignored, because such a subject may be a branch, which
- * many people share.
- * @returns a function that completes a person's identities; `sessionId` is one of the person's sessions
+ * Links the identities that people have shown in live sessions. Sessions that share an identity belong to the same
+ * person, and so do sessions connected through a chain of shared identities. Subjects of issuers without sign-in are
+ * ignored, because such a subject may be a branch, which many people share.
+ * @returns a function that adds all linked identities to those already known; `sessionId` is one of the person's
+ *   sessions
  */
 export function createIdentityLinker(
   live: Pick<LiveIndex, 'all' | 'byId'>,
@@ -52,7 +59,7 @@ export function createIdentityLinker(
     const own = sessionId === undefined ? undefined : live.byId(sessionId);
     const found = new Map<string, Identity>();
     const waiting = [...known, ...(own ? identitiesOf(own.session.attestation) : [])];
-    // The list grows while it is iterated.
+    // This list grows while the loop is iterating over it.
     for (const one of waiting) {
       if (found.has(keyOf(one))) continue;
       found.set(keyOf(one), one);
@@ -67,9 +74,9 @@ function keyOf({ issuer, subject }: Identity): string {
 }
 
 /**
- * Compares two people.
- * @returns `same` if they share an identity; `different` if they share an issuer but no identity; `unknown` if they
- *   share no issuer
+ * Determines whether two sets of identities belong to the same person.
+ * @returns `same` if they share an identity, `different` if they share an issuer but no identity, or `unknown` if they
+ *   do not share an issuer
  */
 export function comparePeople(a: readonly Identity[], b: readonly Identity[]): 'same' | 'different' | 'unknown' {
   const pairs = a.flatMap((one) =>
@@ -80,7 +87,7 @@ export function comparePeople(a: readonly Identity[], b: readonly Identity[]): '
 }
 
 /**
- * Refuses an approver who is, or may be, the requester.
+ * Rejects an approver who is the requester, or who cannot be distinguished from the requester.
  * @throws MeshpassError `approval_own`, `approval_not_comparable`
  */
 export function refuseSelfApproval(requester: readonly Identity[], approver: readonly Identity[], trust: Trust): void {
@@ -96,8 +103,8 @@ export function refuseSelfApproval(requester: readonly Identity[], approver: rea
 }
 
 /**
- * Describes the sign-in that a requester needs before they can be compared with an approver or reviewer. Returns
- * undefined if the requester already shares an issuer with an entry of `by`.
+ * Describes how a requester has to sign in so that they can be compared with an approver or reviewer. Returns undefined
+ * if the requester already shares an issuer with an entry of `by`.
  */
 export function findMissingSignIn(
   { by }: Pick<Approval, 'by'>,
@@ -106,10 +113,10 @@ export function findMissingSignIn(
   act: 'approve' | 'review' = 'approve',
 ): string | undefined {
   const known = new Set(requester.map(({ issuer }) => nameOf(issuer, trust)));
-  // Entries without an issuer refer to GitHub.
+  // Entries without an issuer refer to GitHub users and teams.
   const wanted = new Set(by.map(({ issuer = 'github' }) => issuer));
   if ([...wanted].some((name) => known.has(name))) return undefined;
-  // A sign-in at any one of them is enough.
+  // Signing in at any one of these issuers is enough.
   const missing = [...wanted].filter((name) => canSignIn(name, trust)).slice(0, MOST_HINTED);
   if (missing.length === 0) return undefined;
   const commands = missing.map((name) => `"meshpass sign-in --issuer ${name}"`).join(' or ');
@@ -121,7 +128,7 @@ function canSignIn(name: string, { issuers }: Trust): boolean {
   return issuers.some((one) => one.name === name && one.signIn !== undefined);
 }
 
-/** Lists the issuers by their names in the access file, or by URL. */
+/** Lists issuers by the names they have in the access file, or by URL if they are not in the file. */
 function issuers(identities: readonly Identity[], trust: Trust): string {
   const names = new Set(identities.map(({ issuer }) => nameOf(issuer, trust)));
   return [...names].join(' and ') || 'no issuer';

@@ -1,11 +1,11 @@
-/** Refusals that are shared by the code for approvals. */
+/** Lookups and errors shared by the code that handles approvals. */
 import type { Approval } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { ApprovalParts } from './parts.ts';
 
 /**
- * Returns the approval that a person can request for a grant under the access file in force.
+ * Returns the approval that the access file in force requires before a person can have a grant.
  * @throws MeshpassError `approval_not_offered`
  */
 export function requireApprovalOffer(
@@ -19,7 +19,7 @@ export function requireApprovalOffer(
   throw notOffered(name);
 }
 
-/** Builds the error for a grant that cannot be requested. */
+/** Creates the error for a grant that cannot be requested. */
 function notOffered(name: string): MeshpassError {
   return new MeshpassError(
     'approval_not_offered',
@@ -27,7 +27,7 @@ function notOffered(name: string): MeshpassError {
   );
 }
 
-/** Builds the error for a request that is not open. */
+/** Creates the error for an id that does not refer to an open request. */
 export function unknown(id: string): MeshpassError {
   return new MeshpassError(
     'approval_unknown',

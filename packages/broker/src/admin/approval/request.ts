@@ -1,4 +1,4 @@
-/** An approval request and its answers as plain data, and their API representation. */
+/** Defines approval requests and their answers as plain data, and converts them to their API representation. */
 import type { Approval, Who } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import type { ApprovalRequest, ApprovalState, ReviewState } from '@meshpass/identity/approval';
@@ -10,30 +10,32 @@ export interface Answer {
   readonly issuer: string;
   readonly subject: string;
   readonly login: string;
-  /** All identities that distinguish the approver from others. */
+  /** Every identity that the approver can be recognized by. */
   readonly identities: readonly Identity[];
-  /** Attestation, which is checked against the access file again when the last approver answers. */
+  /** The approver's attestation. It is checked against the access file again whenever another approver answers. */
   readonly attestation: Attestation;
-  /** Channel: `workspace`, `operator`, `page`, `webhook NAME`. */
+  /** How the answer was submitted: `workspace`, `operator`, `page` or `webhook NAME`. */
   readonly via: string;
-  /** Entry of `by` that matches the approver, with its position. */
+  /** The entry of `by` that matches the approver, with its position in the access file. */
   readonly entry: string;
   readonly seconds: number;
-  /** Unix seconds. */
+  /** When the answer was given, in Unix seconds. */
   readonly at: number;
   readonly reason?: string | undefined;
-  /** Id of the audit event. */
+  /** The id of the audit event for this answer. */
   readonly event: string;
 }
 
-/** Emergency access and its reviews. */
+/** Describes emergency access and its reviews so far. */
 export interface Emergency {
   readonly state: ReviewState;
-  /** Review deadline, Unix seconds. */
+  /** The deadline for the review, in Unix seconds. */
   readonly reviewBy: number;
-  /** Reviewers in the access file at the time of the emergency, used if the file later has none. */
+  /**
+   * The reviewers that the access file listed at the time of the emergency. They apply if the file no longer lists any.
+   */
   readonly by: readonly Who[];
-  /** Reviews; the last one is decisive. */
+  /** All reviews so far. The last one determines the state. */
   readonly reviews: readonly Review[];
 }
 
@@ -43,7 +45,7 @@ export interface Review extends Omit<Answer, 'decision' | 'identities' | 'attest
   readonly reason: string;
 }
 
-/** A request for a grant. */
+/** A session's request for a grant. */
 export interface GrantRequest {
   readonly id: string;
   readonly sessionId: string;
@@ -51,26 +53,26 @@ export interface GrantRequest {
   readonly subject: string;
   readonly login: string;
   readonly workspace: string;
-  /** The requester's identities at the time of the request. */
+  /** The requester's identities, as known when the request was made. */
   readonly identities: readonly Identity[];
   readonly grant: string;
-  /** Requested duration within the limits of the access file, seconds. */
+  /** The requested duration in seconds, within the limits of the access file. */
   readonly seconds: number;
   readonly reason?: string | undefined;
-  /** Unix seconds. */
+  /** When the request was made, in Unix seconds. */
   readonly askedAt: number;
   readonly answerBy: number;
-  /** Required number of approvers at the time of the request. The access file in force may require more. */
+  /** How many approvers were required when the request was made. The access file in force may require more. */
   readonly needed: number;
   readonly state: ApprovalState;
   readonly answers: readonly Answer[];
-  /** End of the approved grant, Unix seconds. */
+  /** When the approved grant ends, in Unix seconds. */
   readonly until?: number | undefined;
-  /** Present for emergency access. */
+  /** Only present if the grant was taken in an emergency. */
   readonly emergency?: Emergency | undefined;
 }
 
-/** Creates a request for this person's session. It has no answers yet. */
+/** Creates a request for a session of this person. It does not have any answers yet. */
 export function buildRequest(
   { issuer, subject, login, workspace }: Attestation,
   made: Omit<GrantRequest, 'issuer' | 'subject' | 'login' | 'workspace' | 'answers'>,
@@ -78,30 +80,30 @@ export function buildRequest(
   return { ...made, issuer, subject, login, workspace: workspace.key, answers: [] };
 }
 
-/** Request for emergency access. */
+/** A request created by emergency access. */
 export type EmergencyRequest = GrantRequest & { readonly emergency: Emergency };
 
-/** Whether the request is for emergency access. */
+/** Whether the request was created by emergency access. */
 export function isEmergencyRequest(request: GrantRequest): request is EmergencyRequest {
   return request.emergency !== undefined;
 }
 
-/** States of an emergency that still needs a review. */
+/** The states of an emergency that still needs a review. */
 export const UNREVIEWED_STATES = ['open', 'overdue', 'objected'] as const satisfies readonly ReviewState[];
 
-/** Whether the emergency still needs a review. Until it is reviewed, it counts against the person who used it. */
+/** Whether the emergency still needs a review. Until it is accepted, it counts against the person who used it. */
 export function needsReview({
   emergency,
 }: Pick<GrantRequest, 'emergency'> | Pick<ApprovalRequest, 'emergency'>): boolean {
   return UNREVIEWED_STATES.some((state) => state === emergency?.state);
 }
 
-/** Whether the request is pending, or approved and in effect. */
+/** Whether the request is pending, or is approved and still in effect. */
 export function isOpenRequest({ state }: GrantRequest): boolean {
   return state === 'pending' || state === 'approved';
 }
 
-/** Returns the API representation of a request. */
+/** Converts a request to its API representation. */
 export function describeRequest(request: GrantRequest, opens: ApprovalRequest['opens']): ApprovalRequest {
   const { id, grant, state, sessionId, issuer, subject, login, workspace, seconds, reason, needed, until } = request;
   const { emergency } = request;
@@ -137,8 +139,8 @@ function describeDecision<One extends Answer | Review>(one: One) {
 }
 
 /**
- * Returns a grant's duration in seconds: the requested duration or the access file's default, capped at the access
- * file's maximum.
+ * Returns how long a grant lasts in seconds: the requested duration, or the access file's default, but never more than
+ * the access file's maximum.
  */
 export function grantDurationSeconds(approval: Approval, wanted: number | undefined): number {
   return Math.min(wanted ?? approval.for, approval.max);

@@ -1,4 +1,4 @@
-/** Approval requests in the store. */
+/** Reads and writes approval requests in the store. */
 import type { ApprovalState } from '@meshpass/identity/approval';
 import type { Insertable, Selectable } from 'kysely';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
@@ -7,8 +7,8 @@ import type { Identity } from './people.ts';
 import { type Answer, type Emergency, type GrantRequest, UNREVIEWED_STATES } from './request.ts';
 
 /**
- * Writes requests. A settled request keeps its state, and only its review changes, because an emergency can be reviewed
- * after its grant has ended.
+ * Inserts or updates requests. Once a request is settled, only its review can change, because an emergency may be
+ * reviewed after its grant has ended.
  */
 export const UPSERT_REQUESTS = statement<Insertable<Tables['approval_requests']>>(`
 with x as (
@@ -22,13 +22,13 @@ on conflict (id) do update set
   review_state = case when excluded.review is null then r.review_state else excluded.review_state end,
   review = coalesce(excluded.review, r.review)`);
 
-/** Adds webhook messages. */
+/** Queues messages for delivery to webhooks. */
 export const ADD_DELIVERIES = statement<Insertable<Tables['approval_deliveries']>>(`
 insert into approval_deliveries
 select * from jsonb_populate_recordset(null::approval_deliveries, $1::jsonb)
 on conflict (id) do nothing`);
 
-/** Converts a request to its row in the store. */
+/** Converts a request to its database row. */
 export function requestRow(request: GrantRequest): Insertable<Tables['approval_requests']> {
   const { id, sessionId, issuer, subject, login, workspace, grant, reason, until } = request;
   return {
@@ -53,7 +53,7 @@ export function requestRow(request: GrantRequest): Insertable<Tables['approval_r
   };
 }
 
-/** Reads pending requests, approved requests in effect, and emergencies that need a review. */
+/** Reads all pending requests, approved requests that are still in effect, and emergencies that need a review. */
 export async function readOpenRequests(store: Store): Promise<GrantRequest[]> {
   const rows = await store.db
     .selectFrom('approval_requests')
@@ -64,7 +64,7 @@ export async function readOpenRequests(store: Store): Promise<GrantRequest[]> {
 }
 
 /**
- * Reads the newest requests, optionally limited to one session or one id.
+ * Reads the newest requests, optionally only those of one session or the one with a given id.
  * @throws MeshpassError `store_unavailable`
  */
 export async function recentRequests(
@@ -84,8 +84,8 @@ export async function recentRequests(
 }
 
 /**
- * Deletes old settled requests that do not need a review. The audit log still contains them.
- * @param before Unix seconds
+ * Deletes old settled requests that do not need a review. They remain in the audit log.
+ * @param before only requests made before this time are deleted, in Unix seconds
  */
 export async function deleteOldRequests(store: Store, before: number): Promise<void> {
   await store.db
@@ -96,7 +96,7 @@ export async function deleteOldRequests(store: Store, before: number): Promise<v
     .execute();
 }
 
-/** Allows a single-use message to be used again, because it did not decide anything. */
+/** Allows a webhook to send a single-use message again, because nothing was decided the first time. */
 export async function allowMessageReuse({ db }: Store, key: string): Promise<void> {
   await db.deleteFrom('proof_replay').where('key', '=', key).execute();
 }

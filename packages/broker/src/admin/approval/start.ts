@@ -1,4 +1,7 @@
-/** Connects approvals to sessions. A session gains and loses an approved grant like any other grant. */
+/**
+ * Starts approvals and connects them to sessions. An approved grant is added to and removed from a session like any
+ * other grant.
+ */
 
 import { toUnixSeconds } from '../../base/index.ts';
 import type { AdminContext, AdminProcess } from '../process.ts';
@@ -10,12 +13,12 @@ import { createWebhookKeys } from './webhook/keys.ts';
 
 const SWEEP_MS = 500;
 const FORGET_MS = 3_600_000;
-/** How long settled requests are listed, seconds. The audit log keeps them longer. */
+/** How long settled requests are listed, in seconds. The audit log keeps them for longer. */
 const KEPT_SECONDS = 30 * 86_400;
 
 /**
- * Starts approvals, their sweep and webhook deliveries.
- * @param acting stack that stops them
+ * Starts approvals, along with the periodic sweep and the delivery of webhook messages.
+ * @param acting a stack that stops all of them when it is disposed
  * @throws MeshpassError `store_unavailable`
  */
 export async function startApprovals(
@@ -43,7 +46,7 @@ export async function startApprovals(
     onFailure,
   };
   const approvals = await createApprovals(context);
-  /** Repeats an action while this broker is active, one run at a time. */
+  /** Repeats an action while this broker is the leader, skipping a run if the previous one has not finished. */
   const repeat = (ms: number, act: () => Promise<void>) => {
     let isRunning = false;
     const timer = setInterval(async () => {

@@ -1,6 +1,6 @@
 /**
- * Table of all operator actions and the roles that permit them. Each route of the operator listener declares its
- * action, which may depend on the parameters. A test tries every role with every action through the HTTP API.
+ * Lists all operator actions and the roles that permit them. Every route of the operator listener declares its action,
+ * which may depend on the parameters. A test tries every role with every action through the HTTP API.
  */
 
 import type { OperatorRole } from '@meshpass/access';
@@ -8,13 +8,16 @@ import { OPERATOR_ROLES } from '@meshpass/access';
 
 interface Terms {
   readonly roles: readonly OperatorRole[];
-  /** Requires a reason, because the action is irreversible or affects many people. */
+  /** Whether a reason is required, because the action is irreversible or affects many people. */
   readonly destructive?: true;
-  /** Forbidden with the break-glass token. */
+  /** Whether the action is forbidden for callers with the break-glass token. */
   readonly notInAnEmergency?: true;
-  /** Permitted even if the issuer's confirmation of the person is overdue. For routes with a single action only. */
+  /**
+   * Whether the action is permitted even if the issuer's confirmation of the person is overdue. Only for routes with a
+   * single action.
+   */
   readonly evenUnconfirmed?: true;
-  /** Reserved for people: forbidden for ServiceAccounts and with the break-glass token. */
+  /** Whether the action is reserved for people, so that ServiceAccounts and the break-glass token cannot perform it. */
   readonly onlyPeople?: true;
 }
 
@@ -23,10 +26,10 @@ const WORKERS = ['operator', 'security-officer', 'admin'] as const;
 const OFFICERS = ['security-officer', 'admin'] as const;
 const ADMIN = ['admin'] as const;
 
-/** Roles and requirements of each action. */
+/** The roles that permit each action, and its other requirements. */
 export const OPERATOR_ACTIONS = {
   'sessions.list': { roles: ALL },
-  /** Selects by user, subject, workspace or grant. */
+  /** Finds sessions by user, subject, workspace or grant. */
   'sessions.find': { roles: ALL },
   'sessions.show': { roles: ALL },
   'sessions.close': { roles: WORKERS },
@@ -57,7 +60,7 @@ export const OPERATOR_ACTIONS = {
   'policy.history': { roles: ALL },
   'policy.version': { roles: ALL },
   /**
-   * An operator who applies an access file can assign themselves any role and grant, so both actions require the
+   * Operators who can apply an access file could assign themselves any role or grant, so both actions require the
    * highest role.
    */
   'policy.apply': { roles: ADMIN, destructive: true },
@@ -65,16 +68,16 @@ export const OPERATOR_ACTIONS = {
 
   'approvals.list': { roles: ALL },
   'approvals.show': { roles: ALL },
-  /** Requires an entry in the grant's `by`. A role alone is not enough to approve. */
+  /** A role is not enough to approve a request. The operator must also match an entry in the grant's `by`. */
   'approvals.approve': { roles: ['approver', 'security-officer', 'admin'], onlyPeople: true },
   'approvals.deny': { roles: ['approver', 'security-officer', 'admin'], onlyPeople: true },
-  /** Reviews emergency access. Requires an entry in the grant's `review`. */
+  /** Reviews emergency access. The operator must also match an entry in the grant's `review`. */
   'approvals.review': { roles: ['approver', 'security-officer', 'admin'], onlyPeople: true },
   'approvals.revoke': { roles: WORKERS, destructive: true },
 
   'operators.whoami': { roles: ALL },
   'operators.logout': { roles: ALL, evenUnconfirmed: true },
-  /** Confirms the operator with a fresh ID token from the issuer. */
+  /** Confirms the operator's sign-in with a fresh ID token from the issuer. */
   'operators.confirm-sign-in': { roles: ALL, onlyPeople: true, evenUnconfirmed: true },
   'operators.roles': { roles: ALL },
   'operators.list': { roles: WORKERS },

@@ -1,52 +1,54 @@
-/** An operator's identity and permissions. */
+/** Describes operators and checks which actions they may perform. */
 import type { OperatorRole } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { actionRequirements, type OperatorAction } from './actions.ts';
 
-/** A role and the position in the access file that assigns it, such as `access.yaml:12:7`. */
+/** A role, together with the position in the access file that assigns it, such as `access.yaml:12:7`. */
 export interface AssignedRole {
   readonly role: OperatorRole;
   readonly place: string;
 }
 
-/** An operator session, either of the command (proved by a token) or of a browser on the page. */
+/** An operator's session, either in the CLI, which authenticates with a token, or in a browser. */
 export interface OperatorSession {
   readonly id: string;
   readonly kind: 'person' | 'service-account';
   readonly issuer: string;
   readonly subject: string;
   readonly login: string;
-  /** The person's attestation; absent for ServiceAccounts. */
+  /** The person's attestation. Absent for ServiceAccounts. */
   readonly attestation?: Attestation;
   readonly source?: string | undefined;
-  /** Unix ms. */
+  /** When the session was opened, in Unix milliseconds. */
   readonly openedAt: number;
-  /** Unix seconds. */
+  /** When the session expires, in Unix seconds. */
   readonly expiresAt: number;
-  /** When the issuer last confirmed the person, Unix seconds. */
+  /** When the issuer last confirmed the person, in Unix seconds. */
   readonly confirmedAt: number;
-  /** Thumbprint of the command's key, or the secret binding of a browser's sign-in. */
+  /** The thumbprint of the CLI's key, or the value that binds the session to the browser that signed in. */
   readonly jkt: string;
 }
 
-/** Authenticated operator. */
+/** An authenticated operator. */
 export interface OperatorCaller {
-  /** `break-glass` means an anonymous caller with the token that the broker was started with. */
+  /**
+   * The kind of caller. `break-glass` stands for an anonymous caller with the token that the broker was started with.
+   */
   readonly kind: 'person' | 'service-account' | 'break-glass';
-  /** Name of the issuer in the access file, `kubernetes`, or `break-glass`. */
+  /** The issuer's name in the access file, `kubernetes`, or `break-glass`. */
   readonly issuer: string;
-  /** Stable identity, such as `okta:00u1` or `kubernetes:ci:deployer`. */
+  /** A stable identity, such as `okta:00u1` or `kubernetes:ci:deployer`. */
   readonly subject: string;
-  /** Display name. Never used for decisions. */
+  /** The display name, which is never used to make decisions. */
   readonly login: string;
   readonly roles: readonly AssignedRole[];
-  /** The person's attestation; absent for other callers. */
+  /** The person's attestation. Absent for other callers. */
   readonly attestation?: Attestation | undefined;
-  /** Absent for the break-glass token. */
+  /** Absent if the caller used the break-glass token. */
   readonly session?: OperatorSession;
 }
 
-/** Caller that uses the break-glass token. */
+/** A caller with the break-glass token. */
 export const BREAK_GLASS_CALLER: OperatorCaller = {
   kind: 'break-glass',
   issuer: 'break-glass',
@@ -56,9 +58,9 @@ export const BREAK_GLASS_CALLER: OperatorCaller = {
 };
 
 /**
- * Checks an action against the table of actions.
- * @returns the role that permits the action, with its position, such as `operator access.yaml:12:7`
- * @throws MeshpassError `operator_forbidden` with the permitted roles
+ * Checks that a caller may perform an action.
+ * @returns the role that permits the action, followed by its position, such as `operator access.yaml:12:7`
+ * @throws MeshpassError `operator_forbidden`, with a message that lists the permitted roles
  */
 export function authorizeAction(action: OperatorAction, { kind, roles }: OperatorCaller): string {
   const { roles: needed, notInAnEmergency, onlyPeople } = actionRequirements(action);
@@ -83,7 +85,7 @@ export function authorizeAction(action: OperatorAction, { kind, roles }: Operato
   );
 }
 
-/** Whether authorizeAction() permits the action. */
+/** Whether `authorizeAction()` permits the caller to perform the action. */
 export function may(caller: OperatorCaller, action: OperatorAction): boolean {
   try {
     return authorizeAction(action, caller) !== '';
@@ -92,12 +94,15 @@ export function may(caller: OperatorCaller, action: OperatorAction): boolean {
   }
 }
 
-/** Formats an operator for audit rows, authors and lists: `mona (okta:00u1)`. */
+/** Formats an operator's name for audit rows, authors and lists. Returns text such as `mona (okta:00u1)`. */
 export function nameOf({ kind, login, subject }: Pick<OperatorCaller, 'kind' | 'login' | 'subject'>): string {
   return kind === 'break-glass' ? 'the holder of the break-glass token' : `${login} (${subject})`;
 }
 
-/** Formats all roles for an audit row: `viewer access.yaml:3:7, admin access.yaml:9:7`; empty if there are no roles. */
+/**
+ * Formats an operator's roles for an audit row, as in `viewer access.yaml:3:7, admin access.yaml:9:7`. Returns an empty
+ * string if there are none.
+ */
 export function formatRoles({ roles }: Pick<OperatorCaller, 'roles'>): string {
   return roles.map(({ role, place }) => `${role} ${place}`).join(', ');
 }

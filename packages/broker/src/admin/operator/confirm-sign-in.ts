@@ -1,7 +1,7 @@
 /**
  * Confirms the person behind an operator session with a fresh ID token from the issuer (OpenID Connect Core section
- * 12). Its claims replace the previous ones, so a person who loses a group also loses the role. The command then
- * receives a new token.
+ * 12). The claims of the fresh token replace the previous ones, so a person who has been removed from a group also
+ * loses the role that depends on it. The CLI then receives a new operator token.
  */
 import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -18,23 +18,23 @@ import {
 import { callerOf, isConfirmedLater, whyNoRole } from './sessions.ts';
 import { type OperatorSignInContext, operatorUnauthorizedError } from './sign-in.ts';
 
-/** ID token that confirms a session. */
+/** An ID token that confirms a session. */
 export interface Confirmation {
   readonly session: OperatorSession;
   readonly token: string;
   /**
-   * Secret that the ID token's nonce, if present, must be derived from: the session's key or the secret of the
-   * browser's sign-in.
+   * The secret that the ID token's nonce must be derived from, if the token has a nonce. This is the session's key, or
+   * the secret of the browser's sign-in.
    */
   readonly binding?: string;
   readonly event: AuditEvent;
 }
 
 /**
- * Confirms a session.
- * @returns the confirmed session
- * @throws MeshpassError `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`, `sign_in_foreign`, `sign_in_ended`,
- *   `operator_no_role`, `operator_session_ended`, `operator_forbidden`, `store_unavailable`
+ * Confirms an operator's session.
+ * @returns the confirmed session, or a refusal with `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`,
+ *   `sign_in_foreign`, `sign_in_ended`, `operator_no_role`, `operator_session_ended`, `operator_forbidden` or
+ *   `store_unavailable`
  */
 export async function confirmSignIn(
   context: OperatorSignInContext,
@@ -52,8 +52,8 @@ export async function confirmSignIn(
       'A ServiceAccount session does not need confirmation: it ends when its token expires.',
     );
   const held = formatRoles(callerOf(session, access));
-  // The operator has no role, for example because the session was opened with another client. A new token would be a
-  // new sign-in rather than a confirmation.
+  // The operator has no role, for example because the session was opened with another client. Accepting a new token
+  // here would amount to a new sign-in rather than a confirmation.
   if (held === '') {
     endSessionForLostRole(context, session);
     throw new MeshpassError('operator_session_ended', whyNoRole(session, access));
@@ -109,7 +109,7 @@ function refuseOther(
       'sign_in_rejected',
       `You are signed in as ${nameOf(session)}, but this ID token belongs to a different person. Sign out first (meshpass logout).`,
     );
-  // A refreshed ID token may have no nonce. If it has one, it must belong to this session.
+  // The issuer may omit the nonce from a refreshed ID token. If the token has a nonce, it must belong to this session.
   if (claims.nonce !== undefined && claims.nonce !== operatorNonce(binding))
     throw new MeshpassError('sign_in_foreign', 'This ID token belongs to a different session (nonce).');
 }
@@ -125,8 +125,8 @@ function refuseStale({ claims: { iat } }: Attestation, before: Attestation, give
 }
 
 /**
- * Keeps the issuer's session id and authentication time if a refreshed ID token omits them. They still apply (OpenID
- * Connect Core section 12.2), and a logout uses them to find the session.
+ * Keeps the issuer's session id and the authentication time if a refreshed ID token omits them. They remain valid
+ * (OpenID Connect Core section 12.2), and a later logout needs them to find the session.
  */
 function continued(before: Attestation, now: Attestation): Attestation {
   const { sid, auth_time: since } = before.claims;

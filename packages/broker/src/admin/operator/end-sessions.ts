@@ -1,7 +1,7 @@
 /**
- * Ends operator sessions. They end immediately in memory, so that this broker refuses them. The end is written to the
- * audit log as soon as the store responds, so that the next broker can read it. Sessions also end after a logout at the
- * issuer (OpenID Connect Back-Channel Logout 1.0).
+ * Ends operator sessions. A session first ends in memory, so this broker rejects it immediately. As soon as the store
+ * is available, the end is also written to the audit log, where the next broker can find it. Sessions also end when the
+ * issuer reports a logout (OpenID Connect Back-Channel Logout 1.0).
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
@@ -34,9 +34,9 @@ export interface EndSessionsContext extends RecordContext {
 type EndEvent = AuditEvent & { readonly reason: string };
 
 /**
- * Ends sessions on the broker's own initiative, without a caller. Does nothing if they have already ended.
+ * Ends sessions that no caller has asked to end. Does nothing if they have already ended.
  * @param event the audit event, including its reason
- * @returns once the end is stored; the write is retried until then
+ * @returns a promise that resolves when the end has been stored. The write is retried until it succeeds
  */
 async function endOperatorSessions(
   context: EndSessionsContext,
@@ -48,7 +48,7 @@ async function endOperatorSessions(
 }
 
 /**
- * Ends the session of an operator who no longer has a role. The journal receives this end before any row that the
+ * Ends the session of an operator who no longer has a role. This is written to the journal ahead of any rows that the
  * caller writes.
  */
 export function endSessionForLostRole(
@@ -62,9 +62,10 @@ export function endSessionForLostRole(
 }
 
 /**
- * Ends sessions at a caller's request. If the store fails, the request is refused although the sessions have already
- * ended in memory. The write is therefore retried until it succeeds.
- * @throws MeshpassError `store_unavailable`, `overloaded`
+ * Ends sessions at a caller's request. If the store fails, the request is refused even though the sessions have already
+ * ended in memory, so the write is retried until it succeeds.
+ * @param event the audit event, including its reason
+ * @returns a refusal with `store_unavailable` or `overloaded`
  */
 export async function closeOperatorSessions(
   context: EndSessionsContext & { readonly audit: AuditContext },
@@ -115,14 +116,16 @@ async function recordEnd(
   await retryUntilStored(context, (tx) => tx.audit(row));
 }
 
-/** Returns the details that the next broker needs to refuse the sessions (core/sign-in/recent-logouts.ts). */
+/**
+ * Returns the details that the next broker needs in order to reject these sessions (core/sign-in/recent-logouts.ts).
+ */
 function detailOf({ sessions, subject }: ClosedOperatorSessions) {
   return { closed: sessions, ...(subject !== undefined && { closed_subject: subject }) };
 }
 
 /**
- * Whether the person has signed out since the session began, or the session was closed.
- * @param session a session from memory or from a token
+ * Whether the session was closed, or the person has signed out since it was opened.
+ * @param session a session from memory or from an operator token
  */
 export function isOperatorSessionEnded(
   recent: RecentLogouts,
@@ -133,7 +136,7 @@ export function isOperatorSessionEnded(
 }
 
 /**
- * Returns the state of a session: `ended` if it has expired, or if a logout or an operator ended it; `unconfirmed`
+ * Returns the state of a session: `ended` if it has expired or was ended by a logout or an operator, or `unconfirmed`
  * while the issuer's confirmation of the person is overdue.
  */
 export function stateOf(
@@ -146,7 +149,7 @@ export function stateOf(
 }
 
 /**
- * Refuses a person who has signed out since the ID token was issued.
+ * Rejects a person who has signed out since the ID token was issued.
  * @throws MeshpassError `sign_in_ended`
  */
 export function requireNotSignedOut(recent: RecentLogouts, attestation: Attestation | undefined): void {
@@ -156,14 +159,14 @@ export function requireNotSignedOut(recent: RecentLogouts, attestation: Attestat
     throw signInEndedError(attestation.issuer);
 }
 
-/** Builds the error for a person who has signed out. */
+/** Creates the error for a person who has signed out. */
 export function signInEndedError(issuer: string): MeshpassError {
   return new MeshpassError('sign_in_ended', `You have just signed out at ${issuer}. Sign in again.`);
 }
 
 /**
- * Ends the sessions in memory that a logout affects. The logout itself ends sessions that this broker has not seen.
- * @returns once the end is stored, or immediately if no session is affected
+ * Ends the in-memory sessions affected by a logout. The logout itself ends any sessions that this broker has not seen.
+ * @returns a promise that resolves when the end has been stored, or immediately if no session is affected
  */
 export async function signOutOperators(
   context: EndSessionsContext,
@@ -182,7 +185,7 @@ export async function signOutOperators(
   await endOperatorSessions(context, closed, 'signed_out', { ...event, subject, login, issuer, reason });
 }
 
-/** Maximum number of sessions listed in one audit row. */
+/** The maximum number of sessions to list in a single audit row. */
 const MOST_NAMED = 100;
 
 function signedBy({ issuer, subject, claims }: Attestation): SignedInUser {

@@ -1,6 +1,6 @@
 /**
- * Routes of the operator listener. Each declares its action (admin/operator/actions.ts), which may depend on the
- * parameters. Only operators whose role permits the action reach the handler.
+ * Defines the routes of the operator listener. Every route declares its action (admin/operator/actions.ts), which may
+ * depend on the parameters, and its handler is called only if the operator's role permits that action.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
@@ -11,29 +11,30 @@ import { actionRequirements, type OperatorAction } from './actions.ts';
 import { authorizeAction, nameOf, type OperatorCaller } from './caller.ts';
 import type { OperatorAuthentication } from './operators.ts';
 
-/** Definition of a route with its action, which may depend on the parameters. */
+/** The definition of a route, including its action, which may depend on the parameters. */
 export interface OperatorRoute<Body> extends Omit<Route<OperatorCaller, Body>, 'at' | 'authentication' | 'handler'> {
   readonly does: OperatorAction | ((body: Body) => OperatorAction);
 }
 
-/** Route that checks its action. Only `operatorRoutes` creates one. */
+/** A route that authorizes its action. Such routes are only created by `operatorRoutes`. */
 export interface AuthorizedRoute extends Route {
   readonly does: OperatorRoute<never>['does'];
 }
 
-/** An operator's authorized call. */
+/** An authorized call from an operator. */
 export type OperatorCall<Body> = Call<OperatorCaller, Body> & {
-  /** Reason, in the operator's words. */
+  /** The operator's reason for the action. */
   readonly because: string | undefined;
 };
 
-/** An operator's text for the audit log. */
+/** A reason for the audit log, in the operator's own words. */
 export const Reason = z.string().min(1).max(200).refine(isPlainText);
 
 /**
- * Returns a function that creates routes for operators. The routes refuse with the errors of their authentication,
- * `operator_forbidden` and `operator_reason_required`. The handler is only called for operators whose role permits the
- * action. Its event includes the person, the role and the entry that assigned the role.
+ * Returns a function that creates routes for operators. A route refuses calls with the errors of its authentication,
+ * `operator_forbidden` or `operator_reason_required`, and only calls its handler if the operator's role permits the
+ * action. The event passed to the handler already includes the operator, their role and the access file entry that
+ * assigned it.
  */
 export function operatorRoutes(authentication: OperatorAuthentication) {
   return <Body>(
@@ -46,7 +47,7 @@ export function operatorRoutes(authentication: OperatorAuthentication) {
     const mounted = route({
       ...one,
       at,
-      // Before the body is read.
+      // Authenticate the caller before the body is read.
       authentication: authentication(evenUnconfirmed),
       handler: async (call: Call<OperatorCaller, Body>) => {
         const { event } = call;
@@ -72,7 +73,7 @@ function reasonRequired(action: OperatorAction): MeshpassError {
   return new MeshpassError('operator_reason_required', `${action} requires a reason for the audit log: add --reason.`);
 }
 
-/** Builds the `reason` of an audit event, such as `Mona (okta:00u1) requested it: left the team.` */
+/** Formats the `reason` of an audit event, such as `Mona (okta:00u1) requested it: left the team.` */
 export function formatOperatorReason(caller: OperatorCaller, because: string | undefined): string {
   return `${nameOf(caller)} requested it${because === undefined ? '' : `: ${because}`}.`;
 }

@@ -1,7 +1,7 @@
 /**
- * Tokens for operators who use the command. They are JWTs (RFC 7519), signed with the same key as the broker's other
- * tokens. Every broker in the installation can therefore verify them, and none has to store them. A token is bound to
- * the command's key (RFC 9449 section 6.1). Its type, issuer and audience differ from those of all other tokens (RFC
+ * Issues and verifies the tokens that operators use in the CLI. They are JWTs (RFC 7519) signed with the same key as
+ * the broker's other tokens, so every broker in the installation can verify them without storing them. A token is bound
+ * to the CLI's key (RFC 9449 section 6.1). Its type, issuer and audience differ from those of all other tokens (RFC
  * 8725 sections 3.11 and 3.12).
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
@@ -12,13 +12,16 @@ import { publishedKeys, type RotatingSigner } from '../../core/index.ts';
 import type { OperatorSession } from './caller.ts';
 import type { OperatorSessions } from './sessions.ts';
 
-/** Issues and verifies tokens for operators who use the command. */
+/** Issues and verifies the tokens that operators use in the CLI. */
 export type OperatorTokens = ReturnType<typeof createOperatorTokens>;
 
-/** `typ` in the JWT header. */
+/** The `typ` header of operator tokens. */
 export const OPERATOR_TOKEN = 'meshpass-operator+jwt';
 
-/** All members, so that a token of another version is rejected instead of being read as a session without an end. */
+/**
+ * All fields are listed, so that a token from another version is rejected instead of being read as a session that never
+ * ends.
+ */
 const Session: z.ZodType<OperatorSession> = z.object({
   id: z.string(),
   kind: z.enum(['person', 'service-account']),
@@ -34,12 +37,12 @@ const Session: z.ZodType<OperatorSession> = z.object({
 });
 const Claims = z.object({ cnf: z.object({ jkt: z.string() }), session: Session });
 
-/** Returns the `iss` and `aud` of the tokens. */
+/** Returns the `iss` and `aud` claims of operator tokens. */
 export function operatorTokenIssuer(publicUrl: string): string {
   return `${publicUrl}/operator`;
 }
 
-/** Creates the issuer and verifier of the tokens. */
+/** Creates the issuer and verifier of operator tokens. */
 export function createOperatorTokens(
   signer: Pick<RotatingSigner, 'sign' | 'ring'>,
   publicUrl: string,
@@ -48,7 +51,7 @@ export function createOperatorTokens(
 ) {
   const issuer = operatorTokenIssuer(publicUrl);
   return {
-    /** Signs a token. The token is valid until the session must be confirmed or ends. */
+    /** Signs a token, which is valid until the session ends or has to be confirmed again. */
     issue: async (session: OperatorSession) => {
       const { id: sid, jkt, subject: sub } = session;
       const times = { iat: toUnixSeconds(clock), exp: sessions.confirmedUntil(session) };
@@ -58,7 +61,7 @@ export function createOperatorTokens(
       );
     },
     /**
-     * Verifies a token and returns its session, which may need confirmation or may have ended.
+     * Verifies a token and returns its session, which may be due for confirmation or may have ended.
      * @throws MeshpassError `operator_session_ended`
      */
     read: async (token: string): Promise<OperatorSession> => {
@@ -74,8 +77,8 @@ export function createOperatorTokens(
           typ: OPERATOR_TOKEN,
           algorithms: ['RS256'],
           requiredClaims: ['iat', 'exp'],
-          // The expiry is not checked here, because an expired token can still be renewed or signed out. The caller
-          // checks the session's times.
+          // Expired tokens are accepted here, because they can still be renewed or used to sign out. The caller checks
+          // when the session expires.
           currentDate: new Date(0),
         });
         const { cnf, session } = Claims.parse(payload);

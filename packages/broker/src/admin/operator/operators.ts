@@ -1,6 +1,6 @@
 /**
- * Authenticates callers of the operator listener: operators by token and key (RFC 9449 section 7) or by the page's
- * cookie, and holders of the break-glass token.
+ * Authenticates callers of the operator listener. Operators authenticate with a token and proof of its key (RFC 9449
+ * section 7), or with the web page's cookie. Others may present the break-glass token.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
@@ -14,37 +14,37 @@ import { sessionHash } from './page/cookies.ts';
 import { callerOf, whyNoRole } from './sessions.ts';
 import type { OperatorSignInContext } from './sign-in.ts';
 
-/** Dependencies of operator authentication. */
+/** The dependencies of operator authentication. */
 export interface OperatorsOptions extends OperatorSignInContext {
-  /** Break-glass token; undefined if break-glass is disabled, which is the default. */
+  /** The break-glass token. Undefined if break-glass is disabled, which is the default. */
   readonly token: string | undefined;
-  /** When this process started, Unix seconds. */
+  /** When this process started, in Unix seconds. */
   readonly startedAt: number;
-  /** Connections of the operator listener. */
+  /** Tracks the connections of the operator listener. */
   readonly connections: Pick<Connections, 'belongs'>;
-  /** Called on each use of the break-glass token. */
+  /** Called whenever the break-glass token is used. */
   readonly onBreakGlass: () => void;
 }
 
 /**
- * Returns the authentication of a route.
+ * Returns the authentication for a route.
  * @param evenUnconfirmed whether to accept operators whose confirmation by the issuer is overdue
  */
 export type OperatorAuthentication = (evenUnconfirmed: boolean) => Authentication<OperatorCaller>;
 
-/** Authentication for the routes of the operator listener. */
+/** Authenticates the callers of the operator listener's routes. */
 export type Operators = ReturnType<typeof createOperators>;
 
-/** Rate limit for refused sign-ins, per source. */
+/** The rate limit for rejected sign-ins from a single source address. */
 const REFUSED = { burst: 10, perSecond: 0.1 };
-/** Maximum DPoP proofs remembered per window. This is enough, because there are few operators. */
+/** The maximum number of DPoP proofs to remember per window. This is plenty, because there are few operators. */
 const REPLAY_CAPACITY = 20_000;
 const BREAK_GLASS_OFF =
   'Break-glass is off, so this broker does not accept an operator token. Sign in with meshpass login (for automation, add --service-account-token FILE). ' +
   'If no operator can sign in, a broker administrator can turn break-glass on: --break-glass, or breakGlass.enabled in the chart.';
 const TOKEN = /^dpop +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$/i;
 
-/** Creates operator authentication. */
+/** Creates the authentication of operators. */
 export function createOperators(options: OperatorsOptions) {
   const { operatorSessions, token, clock, startedAt, publicUrl, connections } = options;
   const questions = createRateAllowance({ ...REFUSED, clock });
@@ -53,14 +53,15 @@ export function createOperators(options: OperatorsOptions) {
   const proofOf = ({ request }: Presented) => ({
     proof: headerOf(request.headers.dpop),
     method: request.method ?? '',
-    // This listener has no name of its own, because operators connect through a port-forward.
+    // Operators connect through a port-forward, so this listener does not have a name of its own. Proofs are made for
+    // the public URL instead.
     url: publicUrl + new URL(request.url ?? '/', publicUrl).pathname,
     now: toUnixSeconds(clock),
     startedAt,
   });
 
   /**
-   * Returns the current identity and roles of a session's operator.
+   * Returns a session's operator along with their current roles.
    * @throws MeshpassError `operator_session_ended`, `operator_unconfirmed`
    */
   const callerNow = (session: OperatorSession, evenUnconfirmed: boolean): OperatorCaller => {
@@ -78,8 +79,8 @@ export function createOperators(options: OperatorsOptions) {
   };
 
   /**
-   * Authenticates the operator of a session.
-   * @param prove throws unless the session's token or cookie was issued to the caller
+   * Authenticates a session's operator.
+   * @param prove throws unless the session's token or cookie was issued to this caller
    */
   const bySession = (
     { event, request }: Presented,
@@ -138,13 +139,14 @@ export function createOperators(options: OperatorsOptions) {
       });
 
   /**
-   * Runs a sign-in that sends an unauthenticated client's proof to Kubernetes or an issuer. Only refusals by Kubernetes
-   * or an issuer count against the source, because the broker verifies ID tokens and session tokens itself.
-   * @throws MeshpassError `too_many_attempts` after ten refusals
+   * Runs a sign-in for an unauthenticated client, whose proof is sent to Kubernetes or to an issuer. Only rejections by
+   * Kubernetes or an issuer count against the source, because the broker can verify ID tokens and session tokens on its
+   * own.
+   * @throws MeshpassError `too_many_attempts` after ten rejections
    */
   const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<T>): Promise<T> => {
     const source = sourceGroup(event.source ?? 'unknown');
-    // Counted before the call, so that concurrent calls cannot exceed the limit.
+    // Count the attempt up front, so that concurrent calls cannot exceed the limit.
     questions.spend(
       source,
       'Too many sign-ins from this address were rejected or are still in progress. Wait before you try again.',
@@ -163,9 +165,9 @@ export function createOperators(options: OperatorsOptions) {
   return {
     askOutside,
     /**
-     * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended`, `operator_unconfirmed` or
-     * `dpop_*`. Wrong tokens are not rate-limited, because all port-forwards share an address, and a guess costs only
-     * one signature verification.
+     * Authenticates operators by their Authorization header. Refuses with `operator_unauthorized`, `break_glass_off`,
+     * `operator_session_ended`, `operator_unconfirmed` or `dpop_*`. Wrong tokens are not rate-limited, because all
+     * port-forwards share an address, and checking a guess costs only a single signature verification.
      */
     authentication: authenticationBy(byHeader),
     /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended` or `operator_unconfirmed`. */

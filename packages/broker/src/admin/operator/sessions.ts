@@ -1,34 +1,34 @@
 /**
- * Operator sessions in memory. Page sessions are kept because a browser has only a random cookie. The command's
- * sessions are kept, once this broker has seen them, so that they can be listed. Permissions are checked on every
- * request.
+ * Keeps operator sessions in memory. Browser sessions have to be kept, because the browser only has a random cookie.
+ * CLI sessions are kept once this broker has seen them, so that they can be listed. Permissions are checked on every
+ * request either way.
  */
 import { type Access, formatPlace, type OperatorRoles, operatorRoles, serviceAccountRoles } from '@meshpass/access';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { AssignedRole, OperatorCaller, OperatorSession } from './caller.ts';
 
-/** Reasons why an operator session ended early. */
+/** Why an operator session ended before it expired. */
 export type OperatorCloseCause = 'logout' | 'operator' | 'role_lost' | 'signed_out';
 
-/** Operator sessions in memory. */
+/** The operator sessions in memory. */
 export type OperatorSessions = ReturnType<typeof createOperatorSessions>;
 
-/** Maximum sessions in memory per person or ServiceAccount. */
+/** The maximum number of sessions to keep per person or ServiceAccount. */
 export const MAX_SESSIONS_PER_SUBJECT = 10;
-/** Maximum sessions in memory. */
+/** The maximum number of sessions to keep in memory. */
 const MAX_OPERATOR_SESSIONS = 1_000;
-/** How often the issuer must confirm a person, seconds. */
+/** How often, in seconds, the issuer has to confirm a person. */
 export const CONFIRM_INTERVAL_SECONDS = 300;
-/** Overrides CONFIRM_INTERVAL_SECONDS. For use in the lab only. */
+/** Overrides `CONFIRM_INTERVAL_SECONDS`. Only for use in the lab. */
 export const labOnlyConfirmSeconds: unique symbol = Symbol('labOnlyConfirmSeconds');
 
 /**
- * Creates the in-memory sessions.
- * @param confirmSeconds returns CONFIRM_INTERVAL_SECONDS, except in the lab
+ * Creates an in-memory collection of operator sessions.
+ * @param confirmSeconds returns `CONFIRM_INTERVAL_SECONDS`, except in the lab
  */
 export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONFIRM_INTERVAL_SECONDS) {
   const sessions = new Map<string, OperatorSession>();
-  /** Session ids by cookie hash. */
+  /** Maps the hash of a cookie to a session id. */
   const byHash = new Map<string, string>();
   const remove = (id: string) => {
     sessions.delete(id);
@@ -47,7 +47,7 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
   return {
     /**
      * Finds a session by its cookie.
-     * @param hash SHA-256 of the cookie, hex
+     * @param hash the SHA-256 hash of the cookie, in hex
      */
     byCookie: (hash: string | undefined) => sessions.get(byHash.get(hash ?? '') ?? ''),
     byId: (id: string) => sessions.get(id),
@@ -55,9 +55,9 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
     /** Whether there is room for another session of this subject. */
     hasPlace,
     /**
-     * Adds a session, or updates it unless the one in memory is newer. At the subject's limit, its oldest session is
-     * removed.
-     * @param hash SHA-256 of the cookie, hex, for a new page session
+     * Adds a session, or updates it unless the copy in memory is newer. If the subject has reached its limit, its
+     * oldest session is removed.
+     * @param hash the SHA-256 hash of the cookie in hex, for a new browser session
      */
     add: (session: OperatorSession, hash?: string) => {
       const { id, subject } = session;
@@ -73,21 +73,21 @@ export function createOperatorSessions(clock: Clock, confirmSeconds = () => CONF
     },
     remove,
     /**
-     * Returns the time at which the issuer's last confirmation expires, Unix seconds. ServiceAccounts are verified only
-     * once.
+     * Returns when the issuer's last confirmation expires, in Unix seconds. ServiceAccounts are verified only once,
+     * when they sign in.
      */
     confirmedUntil: ({ kind, confirmedAt, expiresAt }: OperatorSession) =>
       kind === 'person' ? Math.min(expiresAt, confirmedAt + confirmSeconds()) : expiresAt,
   };
 }
 
-/** Whether a session was confirmed by a later ID token than another copy of the same session. */
+/** Whether the first copy of a session was confirmed by a later ID token than the second copy. */
 export function isConfirmedLater(one: OperatorSession, other: OperatorSession): boolean {
   const issuedAt = ({ attestation }: OperatorSession) => Number(attestation?.claims.iat ?? 0);
   return issuedAt(one) > issuedAt(other);
 }
 
-/** Returns a session's caller, with the roles that this access file gives them, if any. */
+/** Returns a session's caller, with any roles that this access file assigns to them. */
 export function callerOf(session: OperatorSession, access: Access): OperatorCaller {
   const { kind, issuer, subject, login, attestation } = session;
   const { roles } = currentRoles(session, access);
@@ -95,14 +95,16 @@ export function callerOf(session: OperatorSession, access: Access): OperatorCall
   return { kind, issuer, subject, login, attestation, session, roles: held };
 }
 
-/** Explains to an operator why `callerOf` returned no role. */
+/** Explains to an operator why `callerOf` did not return any roles. */
 export function whyNoRole(session: OperatorSession, access: Access): string {
   return currentRoles(session, access).signInAgain
     ? `The access file no longer allows operators to sign in at ${session.issuer} with this session's client. Run meshpass login.`
     : 'The access file no longer grants you an operator role.';
 }
 
-/** Returns the roles that an access file gives a session's operator, and the reasons why it does not give more. */
+/**
+ * Returns the roles that an access file assigns to a session's operator, and the reasons why it does not assign more.
+ */
 export function currentRoles(
   { kind, subject, attestation }: Pick<OperatorSession, 'kind' | 'subject' | 'attestation'>,
   access: Access,

@@ -1,7 +1,7 @@
 /**
- * Exchanges an ID token or a ServiceAccount token for an operator session (RFC 8693). The steps are: verify the
- * identity, find its roles in the access file, check the limits, and store the audit row. The first refusal ends the
- * exchange. Sessions are not written to the store. The command keeps its session as a token, and the broker keeps page
+ * Exchanges an ID token or a ServiceAccount token for an operator session (RFC 8693). The broker verifies the identity,
+ * looks up its roles in the access file, checks the limits and stores the audit row. The first refusal ends the
+ * exchange. Sessions are never written to the store: the CLI keeps its session as a token, and the broker keeps browser
  * sessions in memory.
  */
 
@@ -28,15 +28,15 @@ import {
 import type { OperatorTokens } from './operator-token.ts';
 import { callerOf, currentRoles, type labOnlyConfirmSeconds } from './sessions.ts';
 
-/** Verifies operators' proofs. Created by the caller, because it depends on the installation. */
+/** The parts of operator sign-in that depend on the installation. */
 export interface OperatorSignInDependencies {
-  /** Public keys of issuers. */
+  /** Provides the public keys of issuers. */
   readonly keys: IssuerKeys;
-  /** HTTP options for requests to issuers during browser sign-ins; absent if browsers cannot sign in. */
+  /** The HTTP options for requests to issuers during browser sign-ins. Absent if browsers cannot sign in. */
   readonly http?: IssuerHttpOptions;
   /**
-   * Uses TokenReview to find the user name for a ServiceAccount token with this audience. Absent if ServiceAccounts
-   * cannot be operators.
+   * Verifies a ServiceAccount token for this audience with a TokenReview, and returns the user name. Absent if
+   * ServiceAccounts cannot be operators.
    */
   readonly reviewToken?: (token: string, audience: string) => Promise<string | undefined>;
   readonly [labOnlyConfirmSeconds]?: () => number;
@@ -45,36 +45,39 @@ export interface OperatorSignInDependencies {
 export interface OperatorSignInContext extends EndSessionsContext {
   readonly audit: AuditContext;
   readonly tokens: OperatorTokens;
-  /** Absent if operators cannot sign in here. */
+  /** Verifies operators who sign in. Absent if they cannot sign in here. */
   readonly proofs: OperatorSignInDependencies | undefined;
   readonly publicUrl: string;
   /**
    * Returns the access file in force.
-   * @throws MeshpassError if none is in force
+   * @throws MeshpassError if no access file is in force
    */
   readonly access: () => Access;
 }
 
-/** Request for an operator session. */
+/** A request to open an operator session. */
 export interface SignInRequest {
   readonly token: string;
-  /** Token type (RFC 8693 section 3). */
+  /** The token type, as defined by RFC 8693 section 3. */
   readonly tokenType: string;
-  /** Thumbprint of the key that the session is bound to, from the request's DPoP proof, or a browser's binding. */
+  /**
+   * The thumbprint of the key that the session is bound to, taken from the request's DPoP proof. For browsers, this is
+   * the browser's binding.
+   */
   readonly jkt: string;
-  /** SHA-256 of the cookie of a session on the page, hex. */
+  /** The SHA-256 hash of a browser session's cookie, in hex. */
   readonly cookieHash?: string;
   readonly event: AuditEvent;
 }
 
-/** Maximum age of an ID token, seconds. An operator who signs in has just received it. */
+/** The maximum age of an ID token in seconds. An operator who signs in has only just received the token. */
 const MAX_TOKEN_AGE = 600;
 
 type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'attestation' | 'confirmedAt'>;
 
 /**
- * Opens an operator session.
- * @throws MeshpassError `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended`,
+ * Opens a session for an operator.
+ * @returns a refusal with `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended` or
  *   `overloaded`
  */
 export async function signIn(
@@ -119,7 +122,7 @@ export async function signIn(
 interface Proven {
   readonly who: Who;
   readonly replay?: AttestationResult['replay'];
-  /** When the proof expires, Unix seconds, if the session must not outlive it. */
+  /** When the proof expires, in Unix seconds. Only set if the session must not outlive the proof. */
   readonly endsAt?: number | undefined;
 }
 
@@ -153,10 +156,10 @@ async function provePerson(
   return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
 }
 
-/** Refuses an ID token from a different sign-in. */
+/** Rejects an ID token that was issued for a different sign-in. */
 function refuseForeign({ claims }: Attestation, jkt: string, withoutNonce: boolean): void {
-  // OpenID Connect Core section 3.1.2.1. The nonce is derived from the key, so a stolen token is useless without the
-  // key, and an attacker cannot make another person sign in to the attacker's session.
+  // See OpenID Connect Core section 3.1.2.1. The nonce is derived from the key, so a stolen token is useless without
+  // that key, and an attacker cannot trick another person into signing in to the attacker's session.
   if (claims.nonce === undefined && withoutNonce) return;
   if (claims.nonce !== operatorNonce(jkt))
     throw new MeshpassError(
@@ -173,7 +176,7 @@ async function proveServiceAccount(
   { token }: SignInRequest,
   access: Access,
 ): Promise<Proven> {
-  // Avoids a TokenReview if no ServiceAccount can have a role.
+  // Skip the TokenReview if no ServiceAccount can have a role.
   if (!reviewToken || access.operators?.serviceAccounts.length === 0) throw operatorUnauthorizedError();
   const user = await reviewToken(token, publicUrl);
   const [, namespace, name] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user ?? '') ?? [];
@@ -193,7 +196,7 @@ async function proveServiceAccount(
   };
 }
 
-/** Returns the `exp` claim of a token that Kubernetes has accepted. */
+/** Returns the `exp` claim of a token that Kubernetes has already accepted. */
 function expiryOf(token: string): number | undefined {
   try {
     return decodeJwt(token).exp;
@@ -215,7 +218,7 @@ function refuseWithoutRole(who: Who, access: Access): void {
   );
 }
 
-/** Builds the error for proofs that the access file does not support. */
+/** Creates the error for kinds of sign-in that the access file does not allow. */
 export function operatorUnauthorizedError(): MeshpassError {
   return new MeshpassError(
     'operator_unauthorized',

@@ -1,7 +1,8 @@
 /**
- * Uses OIDC tokens to authorize GitHub Actions jobs in one repository to plan and apply access files. Any job in the
- * repository may plan. Only one workflow on one ref may apply, in the first attempt of each run, and only in jobs that
- * run the ref's own code. The token has a separate audience, so a token that opens a session cannot apply a file.
+ * Uses OIDC tokens to authorize GitHub Actions jobs to plan and apply access files. The jobs must belong to a single
+ * repository, and any of its jobs may plan. Only a specific workflow on a specific ref may apply, in the first attempt
+ * of each run, and only in jobs that run the ref's own code. These tokens have their own audience, so a token that was
+ * requested to open a session cannot apply a file.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
@@ -11,55 +12,59 @@ import { attestOidc, type OidcOptions } from '../../issuers/index.ts';
 const WORKFLOW = /^[^/@\s]+\/[^/@\s]+\/\.github\/workflows\/[^/@\s]+\.ya?ml@(?:refs\/\S+|[0-9a-f]{40})$/;
 
 export const PolicyAuthors = z.strictObject({
-  /** Issuer, exactly as it appears in tokens. */
+  /** The issuer, exactly as it appears in tokens. */
   issuer: z.url({ protocol: /^https$/ }).default('https://token.actions.githubusercontent.com'),
   audience: z.string().min(1).default('meshpass-policy'),
-  /** GitHub's repository id, which does not change when the repository is renamed. */
+  /** The repository's id on GitHub, which does not change when the repository is renamed. */
   repositoryId: z.number().int().positive(),
   /**
-   * GitHub's id for the repository's owner. Needed because a transferred repository keeps its own id. If absent, any
-   * owner is accepted.
+   * The id of the repository's owner on GitHub. It is needed because a transferred repository keeps its own id. If
+   * absent, any owner is accepted.
    */
   ownerId: z.number().int().positive().optional(),
-  /** Ref whose jobs may apply. */
+  /** The ref whose jobs may apply access files. */
   ref: z.string().startsWith('refs/').default('refs/heads/main'),
   /**
-   * Workflow whose jobs may apply, exactly as in `job_workflow_ref`: `OWNER/REPOSITORY/.github/workflows/FILE@REF`. For
-   * a reusable workflow, this is the called workflow, because it contains the steps that run.
+   * The workflow whose jobs may apply access files, exactly as in `job_workflow_ref`:
+   * `OWNER/REPOSITORY/.github/workflows/FILE@REF`. For a reusable workflow, this is the workflow being called, because
+   * it contains the steps that run.
    */
   workflow: z.string().max(500).regex(WORKFLOW, 'must be OWNER/REPOSITORY/.github/workflows/FILE.yml@REF'),
-  /** Deployment environment that the job must run in. */
+  /** The deployment environment that the job must run in. */
   environment: z.string().min(1).max(255).optional(),
 });
 export type PolicyAuthors = z.infer<typeof PolicyAuthors>;
 
 export interface PolicyAuthor {
-  /** Description for the audit log: `acme/platform run 42 of push on refs/heads/main`. */
+  /** A description of the author for the audit log, such as `acme/platform run 42 of push on refs/heads/main`. */
   readonly by: string;
-  /** GitHub Actions run; absent for an operator. */
+  /** The GitHub Actions run. Absent for operators. */
   readonly run?: Run | undefined;
 }
 
-/** A GitHub Actions run. Its file may replace files from the repository's earlier runs, but never from a later run. */
+/**
+ * A GitHub Actions run. It may replace files applied by the repository's earlier runs, but never a file applied by a
+ * later run.
+ */
 export interface Run {
-  /** Issuer and repository. Run ids increase within this pair. */
+  /** The issuer and repository. Within each such pair, run ids only increase. */
   readonly of: string;
-  /** `run_id`, the same in every attempt. */
+  /** The `run_id` claim, which is the same for every attempt. */
   readonly id: number;
-  /** `sha`: the commit of the job's files. */
+  /** The `sha` claim, which is the commit that the job's files come from. */
   readonly commit: string;
 }
 
 export type PolicyAuthorResolver = (token: string, wants: 'plan' | 'apply') => Promise<PolicyAuthor>;
 
 /**
- * Events whose jobs run the workflow and files of their ref. `pull_request_target` and `issue_comment` also have the
- * ref, but may run code from anyone.
+ * The events whose jobs run the workflow and the files of their ref. Jobs for `pull_request_target` and `issue_comment`
+ * have the same ref, but may run anyone's code.
  */
 const EVENTS = ['push', 'workflow_dispatch', 'schedule'];
 
 /**
- * Creates the function that authorizes authors.
+ * Creates the function that authorizes the authors of access files.
  * @returns a function that throws MeshpassError `plan_unauthorized`, `proof_*`, `issuer_unavailable`
  */
 export function createAuthorCheck(
@@ -87,7 +92,7 @@ export function createAuthorCheck(
     if (authors.ownerId !== undefined && workspace.repository?.ownerId !== authors.ownerId)
       refuse("This job's repository does not belong to the owner configured to plan and apply access files.");
     if (wants === 'plan') return { by };
-    // A rerun uses the old commit and workflow, which the repository may have replaced since.
+    // A rerun uses the commit and the workflow of the original run, which the repository may have replaced since.
     if (claims.run_attempt !== '1')
       refuse(
         'A rerun uses the files of its old commit. Run the workflow manually (workflow_dispatch), or push a commit.',
@@ -95,7 +100,7 @@ export function createAuthorCheck(
     if (workspace.ref !== authors.ref) refuse(`Only jobs on ${authors.ref} may apply; this job may only plan.`);
     if (!EVENTS.includes(event))
       refuse(`A job triggered by ${event} may run untrusted code. Only ${EVENTS.join(', ')} may apply.`);
-    // Other workflows on this ref may check out code from anyone, or receive it as input.
+    // Other workflows on this ref may check out anyone's code, or receive it as input.
     if (workflow !== authors.workflow) refuse('Only jobs of the configured workflow may apply.');
     if (authors.environment !== undefined && environment !== authors.environment)
       refuse(`Only jobs in the environment ${authors.environment} may apply.`);

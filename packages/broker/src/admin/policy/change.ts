@@ -1,7 +1,7 @@
 /**
- * Changes the access file by plan. A plan is computed against the current state of the cluster, and is applied only if
- * computing it again gives the same plan. The applied file is stored. Changes run one at a time. The prover reads and
- * proves callers' files.
+ * Changes the access file through plans. A plan is computed against the current state of the cluster, and is only
+ * applied if computing it again produces the same plan. The applied file is stored. Changes run one at a time. Files
+ * from callers are parsed and proven by the prover.
  */
 
 import type { Access } from '@meshpass/access';
@@ -24,7 +24,7 @@ import { findNewestRun, readVersion } from './history.ts';
 import type { ProvenFile } from './proof.ts';
 import type { Prover } from './prover.ts';
 
-/** Adds access files applied by a plan, with the next version number. */
+/** Stores access files applied by a plan under the next version number. */
 const ADD_ACCESS_VERSIONS = statement<Omit<Insertable<Tables['access_versions']>, 'version'>>(`
 insert into access_versions (version, time, applied_by, reason, plan, main, files, run_of, run, on_disk)
 select (select coalesce(max(version), 0) from access_versions) + row_number() over (), x.*
@@ -35,10 +35,10 @@ from jsonb_to_recordset($1::jsonb) x (
 
 export type PolicyChanges = ReturnType<typeof createPolicyChanges>;
 
-/** Version number of the file on disk. */
+/** The version number that stands for the file on disk. */
 const ON_DISK = 0;
 
-/** Creates the functions that plan and apply changes. They share a lock. */
+/** Creates the functions that plan and apply changes. They share a mutex. */
 export function createPolicyChanges(
   mesh: PolicyMesh,
   prover: Pick<Prover, 'prove'>,
@@ -53,7 +53,7 @@ export function createPolicyChanges(
     return await prover.prove({ candidate: { files }, state });
   };
   /**
-   * Brings a file into force, then stores it. The order matters, because a file that Kubernetes refuses must not come
+   * Brings a file into force and then stores it. The order matters, because a file rejected by Kubernetes must not come
    * back at the next start.
    */
   const put = async (
@@ -76,7 +76,7 @@ export function createPolicyChanges(
         reach: made.reach.slice(0, 50),
         ...(author.run && { run: author.run.id, commit: author.run.commit }),
         changes: (made.changes ?? []).slice(0, 50).map(({ says }) => says),
-        // Records which unknown effects the author accepted.
+        // Records which unknown effects the author has accepted.
         ...(accepted.length > 0 && {
           accepted_unknown: accepted.slice(0, 50).map(({ message, because }) => `${message}: ${because}`),
         }),
@@ -97,8 +97,8 @@ export function createPolicyChanges(
     return made;
   };
   /**
-   * Runs changes one at a time. The author was authorized by the file that was in force at the time of the request, so
-   * a change is refused if a different file has come into force since.
+   * Runs changes one at a time. The author was authorized by the access file that was in force when the request
+   * arrived, so the change is refused if a different file has come into force since.
    */
   const inTurn = (change: (decidedBy: Access | undefined) => Promise<Plan>) => {
     const decidedBy = mesh.inForce();
@@ -116,28 +116,28 @@ export function createPolicyChanges(
 
   return {
     /**
-     * Reads a version.
-     * @param version `ON_DISK` for the file on disk
+     * Returns the files of a version.
+     * @param version the version number, or `ON_DISK` for the file on disk
      * @throws MeshpassError `plan_unknown`, `access_*`
      */
     fileOf,
     /**
-     * Plans a change.
-     * @throws MeshpassError `policy_forbidden` if the cluster would refuse it; `access_*`, `kubernetes_unavailable`,
-     *   `policy_too_large`, `overloaded`
+     * Plans a change and, unless the plan would be refused, rehearses it against the cluster.
+     * @throws MeshpassError `policy_forbidden` if the cluster would reject the change; `access_*`,
+     *   `kubernetes_unavailable`, `policy_too_large`, `overloaded`
      */
     plan: async (kept: AccessTexts) => {
       const { plan } = await prove(kept);
-      // If the plan would be refused, its findings explain why, and a rehearsal is unnecessary. A plan whose only
-      // findings are unknown effects, which can be accepted, is still rehearsed.
+      // If the plan would be refused, its findings already explain why, and there is no need to rehearse it. Unknown
+      // effects can be accepted by the author, so a plan with no other findings is still rehearsed.
       if (refusals(plan, { acceptUnknown: true }).length > 0) return plan;
       await mesh.rehearse(manifestsToWrite(plan.manifests, plan.resources));
       return plan;
     },
     /**
-     * Applies a plan.
-     * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, `store_unavailable`, or an error from
-     *   `plan`
+     * Applies a plan, provided that the same files still result in the same plan.
+     * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, or an error from `plan`
+     * @returns a refusal if the store failed
      */
     apply: (kept: AccessTexts, planned: string, author: PolicyAuthor, event: AuditEvent, accept?: Acceptance) =>
       inTurn(async (decidedBy) => {
@@ -157,8 +157,8 @@ export function createPolicyChanges(
         );
       }),
     /**
-     * Rolls back to a version.
-     * @param version `ON_DISK` for the file on disk, which then takes control again
+     * Rolls back to an earlier version of the access file.
+     * @param version the version number, or `ON_DISK` for the file on disk, which the broker then follows again
      * @throws MeshpassError `plan_unknown`; `plan_stale` if another file came into force first; or an error from
      *   `apply`
      */
@@ -178,7 +178,7 @@ interface Change {
   readonly kept: AccessTexts;
   readonly access: Access;
   readonly plan: Plan;
-  /** Whether this is the file on disk, which then takes control again. */
+  /** Whether this is the file on disk. If so, the broker follows it again. */
   readonly isOnDisk?: boolean;
 }
 

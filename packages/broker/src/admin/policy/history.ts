@@ -1,6 +1,6 @@
 /**
- * History of applied access files in the store. It determines which file is in force after a restart, and which
- * versions a rollback can target.
+ * Stores the history of applied access files. The history determines which file is in force after a restart, and
+ * operators can roll back to any version in it.
  */
 import { type Access, parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -9,13 +9,13 @@ import { z } from 'zod';
 import type { AccessTexts } from '../../mesh/index.ts';
 import { queryStore, type Tables } from '../../store/index.ts';
 
-/** File texts by path, as used in `include`. */
+/** Maps each file's path, as used in `include`, to its text. */
 export const PolicyFiles = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
 
 const LISTED = 100;
 
 /**
- * Lists versions, newest first, each with the plan that applied it.
+ * Lists the versions, newest first, along with the id of the plan that applied each.
  * @throws MeshpassError `store_unavailable`
  */
 export async function listVersions(db: Kysely<Tables>) {
@@ -42,7 +42,7 @@ export async function readVersion(db: Kysely<Tables>, version: number): Promise<
 }
 
 /**
- * Finds the newest run of this repository that applied a file, even if the file has since been rolled back.
+ * Finds the newest run of this repository that has applied a file, even if that file has since been rolled back.
  * @throws MeshpassError `store_unavailable`
  */
 export async function findNewestRun(db: Kysely<Tables>, of: string): Promise<number | undefined> {
@@ -51,13 +51,13 @@ export async function findNewestRun(db: Kysely<Tables>, of: string): Promise<num
   return row?.run == null ? undefined : Number(row.run);
 }
 
-/** Reads the files from a table row, which contains the texts by path as JSON. */
+/** Extracts a version's files from its table row, which stores them as JSON. */
 export function toTexts({ main, files }: { readonly main: string; readonly files: string }): AccessTexts {
   return { main, files: PolicyFiles.parse(JSON.parse(files)) };
 }
 
 /**
- * Parses files from a caller or the store.
+ * Parses access files from a caller or from the store.
  * @throws MeshpassError `access_*`, `request_malformed`
  */
 export function parseFiles({ main, files }: AccessTexts): Access {

@@ -1,4 +1,7 @@
-/** Messages between the broker and the process that reads and proves access files. Plain data in both directions. */
+/**
+ * Defines the messages between the broker and the process that parses and proves access files. Messages in both
+ * directions consist of plain data.
+ */
 import type { Access } from '@meshpass/access';
 import type { Plan, PlanInput } from '@meshpass/analysis/plan';
 import type { ErrorCode } from '@meshpass/identity';
@@ -7,7 +10,7 @@ import type { AccessTexts, ListedObject } from '../../mesh/index.ts';
 export interface ProveRequest {
   /** File texts from a caller, or the parsed file in force. */
   readonly candidate: { readonly files: AccessTexts } | { readonly access: Access };
-  /** State to plan against. */
+  /** The current state that the plan is computed against. */
   readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ListedObject[] };
 }
 
@@ -26,8 +29,8 @@ export type ProveReply =
       };
     };
 
-/** First argument that makes a single executable run as the proving process. */
+/** The first argument with this value makes the single executable run as the proving process. */
 export const PROVE_COMMAND = '__prove';
 
-/** Heap limits. The process needs about 80 MB in addition to its heap. */
+/** Limits the heap size. The process needs about 80 MB on top of that. */
 export const PROVE_NODE_OPTIONS = ['--max-old-space-size=144', '--max-semi-space-size=8'] as const;

@@ -1,4 +1,7 @@
-/** Process that reads and proves callers' access files. prover.ts starts it, and kills it on a timeout. */
+/**
+ * The process that parses and proves access files from callers. It is started by prover.ts, which kills it on a
+ * timeout.
+ */
 import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { loadObject } from '@meshpass/istio';
@@ -6,8 +9,8 @@ import { parseFiles } from './history.ts';
 import type { ProvenFile, ProveReply, ProveRequest } from './proof.ts';
 
 /**
- * Maximum size of the policies and of the findings as JSON, characters. Other requests wait while the broker parses and
- * sends them.
+ * The maximum size of the policies, and also of the findings, in characters of JSON. The broker cannot handle other
+ * requests while it parses and sends them.
  */
 const MAX_ANSWER = 2 * 1024 * 1024;
 
@@ -27,7 +30,7 @@ function answer({ candidate, state }: ProveRequest): ProveReply {
 }
 
 /**
- * Limits the size of a proof.
+ * Throws if a proof is too large to send to the broker.
  * @throws MeshpassError `policy_too_large`
  */
 function bounded(proof: ProvenFile): ProvenFile {

@@ -1,7 +1,7 @@
 /**
- * Reads and proves callers' access files in a separate process, one at a time, with limits on time and memory. A worker
- * thread is not enough: V8 ends the whole process if a large allocation exceeds a thread's limit, and that limit
- * excludes typed arrays.
+ * Parses and proves access files from callers in a separate process, one at a time, with limits on time and memory. A
+ * worker thread would not be enough: if a large allocation exceeds a thread's limit, V8 ends the whole process, and the
+ * limit does not include typed arrays.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -12,31 +12,34 @@ import { PROVE_COMMAND, PROVE_NODE_OPTIONS, type ProvenFile, type ProveReply, ty
 
 export type Prover = ReturnType<typeof createProver>;
 
-/** Timeout of a caller's request, milliseconds. */
+/** The timeout for a request from a caller, in milliseconds. */
 const LIMIT_MS = 4_500;
-/** Timeout for a proof that the watch requests in the background, milliseconds. */
+/** The timeout for a proof that the watch requests in the background, in milliseconds. */
 export const WATCH_LIMIT_MS = 60_000;
 /**
- * Maximum time to wait for other requests and for the process to start, in multiples of the timeout. After that, the
- * request fails with `overloaded`.
+ * How long a request may wait for other requests and for the process to start, as a multiple of the timeout. After
+ * that, it fails with `overloaded`.
  */
 const MAX_WAIT = 2;
-/** Maximum waiting and running requests. */
+/** The maximum number of waiting and running requests. */
 const MAX_REQUESTS = 16;
-/** How long the process can be idle before it is ended, milliseconds. */
+/** How long the process may be idle before it is ended, in milliseconds. */
 const IDLE_MS = 60_000;
-/** Memory limit. V8's own limit excludes typed arrays, so the broker monitors the whole process. */
+/**
+ * The memory limit in bytes. V8's own limit does not include typed arrays, so the broker monitors the memory of the
+ * whole process.
+ */
 const MAX_BYTES = 256 * 1024 * 1024;
 const OBSERVE_MS = 100;
 
 export interface ProverLimits {
-  /** Timeout, counted from when the process receives a request, milliseconds. */
+  /** The timeout in milliseconds, counted from when the process receives a request. */
   readonly limitMs?: number;
-  /** Maximum resident memory of the process, bytes. */
+  /** The maximum resident memory of the process, in bytes. */
   readonly maxBytes?: number;
 }
 
-/** Creates the prover; its process starts with the first request. */
+/** Creates the prover, whose process is not started until the first request arrives. */
 export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: ProverLimits = {}) {
   let current: { readonly child: ChildProcess; readonly started: Promise<unknown> } | undefined;
   let turn: Promise<unknown> = Promise.resolve();
@@ -57,8 +60,8 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
   };
 
   /**
-   * Runs a request when its turn comes.
-   * @param arrived when the request arrived, according to `performance.now()`
+   * Runs a request once its turn has come.
+   * @param arrived when the request arrived, as returned by `performance.now()`
    */
   const run = async (request: ProveRequest, arrived: number): Promise<ProveReply> => {
     const left = () => limitMs * MAX_WAIT - (performance.now() - arrived);
@@ -78,12 +81,12 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
     const stopObserving = endIfLarger(child, maxBytes);
     const reply = await nextMessage(child, limitMs);
     const isLarger = stopObserving();
-    // V8 aborts if the heap is full.
+    // V8 aborts the process when its heap is full.
     const exceeded =
       isLarger || child.signalCode === 'SIGABRT' || (child.exitCode === null && child.signalCode === null);
     if (!reply) {
       end();
-      // Starts the next process now, so that the next request does not have to wait for it.
+      // Start the next process now, so that the next request does not have to wait for it.
       if (!closed) begin();
     }
     idle = setTimeout(end, IDLE_MS).unref();
@@ -133,7 +136,7 @@ function busy(message: string): MeshpassError {
   return new MeshpassError('overloaded', message, { retryAfter: 5 });
 }
 
-/** Starts the process. It does not inherit the broker's environment. */
+/** Starts the process without passing on the broker's environment. */
 function start(): ChildProcess {
   const program = isSea()
     ? PROVE_COMMAND
@@ -150,8 +153,8 @@ function start(): ChildProcess {
 }
 
 /**
- * Ends the process if it exceeds the limit.
- * @returns a function that stops monitoring and reports whether the limit was exceeded
+ * Kills the process if it uses more memory than the limit.
+ * @returns a function that stops the monitoring and returns whether the limit was exceeded
  */
 function endIfLarger(child: ChildProcess, maxBytes: number): () => boolean {
   let isLarger = false;
@@ -166,7 +169,10 @@ function endIfLarger(child: ChildProcess, maxBytes: number): () => boolean {
   };
 }
 
-/** Returns the resident memory in bytes, or 0 if the process has ended or the system has no `/proc`. */
+/**
+ * Returns the resident memory of the process in bytes, or 0 if the process has ended or the system does not have
+ * `/proc`.
+ */
 function residentBytes({ pid }: ChildProcess): number {
   try {
     return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
@@ -177,7 +183,7 @@ function residentBytes({ pid }: ChildProcess): number {
 
 /**
  * Waits for the next message from the process.
- * @returns undefined if no message arrived in time, or if the process has ended
+ * @returns undefined if the process has ended or did not send a message in time
  */
 function nextMessage(child: ChildProcess, milliseconds: number): Promise<unknown> {
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** Records the outcome of access files, and findings about other people's policies, in the audit log. */
+/** Audits whether access files were applied, and records any findings about policies that Meshpass does not own. */
 import type { Finding } from '@meshpass/analysis/plan';
 import type { Insertable } from 'kysely';
 import type { Logger } from 'pino';
@@ -7,7 +7,7 @@ import type { Clock, Random } from '../../base/index.ts';
 import type { DiskFile, PolicyDecisions } from '../../mesh/index.ts';
 import { statement, type Tables } from '../../store/index.ts';
 
-/** Replaces the file on disk that last came into force. */
+/** Stores the file on disk that most recently came into force, replacing the previous one. */
 const SET_IN_FORCE = statement<Insertable<Tables['access_in_force']> & { readonly singleton: true }>(
   `
 insert into access_in_force select * from jsonb_populate_recordset(null::access_in_force, $1::jsonb)
@@ -17,19 +17,19 @@ on conflict (singleton) do update set digest = excluded.digest, main = excluded.
 
 type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];
 
-/** Dependencies for writing audit rows that must reach the store, no matter how long it is unavailable. */
+/** The dependencies for writing audit rows that must reach the store, no matter how long it is unavailable. */
 export interface RecordContext {
   readonly journal: Journal;
-  /** Receives store failures. The write is retried after each. */
+  /** Called whenever the store fails. The write is then retried. */
   readonly onFailure: (cause: unknown) => void;
   readonly clock: Clock;
   readonly random: Random;
 }
 
 /**
- * Creates the recorder. Its rows wait while the store is unavailable. A broker that stops before the store is available
- * again logs them instead. When a file from disk comes into force, it is stored with its row for the next broker
- * (stored-access.ts).
+ * Creates the recorder. While the store is unavailable, rows wait in memory. If the broker stops before the store is
+ * available again, it logs them instead. When a file on disk comes into force, the file is stored together with its
+ * row, so that the next broker can use it (stored-access.ts).
  */
 export function createPolicyRecorder(context: RecordContext, log: Logger) {
   const { clock, random } = context;
@@ -41,7 +41,7 @@ export function createPolicyRecorder(context: RecordContext, log: Logger) {
       const row = auditRow(event, outcome, reason, code, clock());
       void retryUntilStored(context, (tx) => {
         tx.audit(row);
-        // A retry must not overwrite a newer file.
+        // A retried write must not overwrite a newer file.
         if (disk && newest) tx.write(SET_IN_FORCE, inForceRow(newest));
       });
     },

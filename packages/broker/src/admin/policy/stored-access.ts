@@ -1,7 +1,7 @@
 /**
- * Reads the access files in the store with this version of Meshpass: the last one applied by plan, which a different
- * version may have applied, and the last file on disk that came into force. A starting broker continues with the latter
- * if the current file on disk is refused (mesh/reconcile/mesh-state.ts).
+ * Reads the access files in the store with this version of Meshpass. These are the last file applied by a plan,
+ * possibly by a different version, and the last file on disk that came into force. A starting broker continues with the
+ * latter if the current file on disk is rejected (mesh/reconcile/mesh-state.ts).
  */
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -12,8 +12,8 @@ import type { AppliedRow, InForceRow, StoredAccess, Tables } from '../../store/i
 import { parseFiles, toTexts } from './history.ts';
 
 /**
- * Reads the newest applied version.
- * @returns undefined if the file on disk is in control
+ * Reads the newest version applied by a plan.
+ * @returns undefined if the broker follows the file on disk
  */
 export async function readNewestVersion(db: Kysely<Tables>): Promise<AppliedRow | undefined> {
   const newest = await db
@@ -26,8 +26,8 @@ export async function readNewestVersion(db: Kysely<Tables>): Promise<AppliedRow 
 }
 
 /**
- * Parses an applied file.
- * @throws MeshpassError `access_*`, with the version and the next step
+ * Parses an access file applied by a plan.
+ * @throws MeshpassError `access_*`, with a message that contains the version and explains how to proceed
  */
 export function parseAppliedAccess(row: AppliedRow): Access {
   try {
@@ -51,13 +51,16 @@ function whyRefused(row: AppliedRow): string | undefined {
   }
 }
 
-/** Reads the stored file. Returns undefined if there is none. */
+/** Reads the stored copy of the last file on disk that came into force. Returns undefined if there is none. */
 export async function readStoredAccess(db: Kysely<Tables>): Promise<FormerAccessFile | undefined> {
   const row = await db.selectFrom('access_in_force').select(['digest', 'main', 'files']).executeTakeFirst();
   return row && toKept(row);
 }
 
-/** Parses a row. The file is undefined if its text does not match the digest, or if this version refuses it. */
+/**
+ * Parses a stored file. The result is undefined if the text does not match the digest or this version of Meshpass
+ * rejects the file.
+ */
 function toKept({ digest, main, files }: InForceRow): FormerAccessFile {
   try {
     const stored = toTexts({ main, files });
@@ -68,8 +71,8 @@ function toKept({ digest, main, files }: InForceRow): FormerAccessFile {
 }
 
 /**
- * Creates a reader for a waiting broker that parses the files only when they change. The reader returns the reason if
- * this version refuses the applied file, and the file that was in force.
+ * Creates a reader for waiting brokers that parses the stored files only when they change. It returns the file that was
+ * in force, and the reason if this version of Meshpass rejects the applied file.
  */
 export function createStoredAccessReader() {
   let last: { of: StoredAccess; refused: string | undefined; kept: FormerAccessFile | undefined } | undefined;

@@ -1,7 +1,7 @@
 /**
- * Watches other people's policies while an access file is in force. After each change, the watch repeats the proof. It
- * reports any policy that breaks a grant, or that opens more than is granted, in the log, the audit log and a metric.
- * It does not change any policy.
+ * Watches the policies that Meshpass does not own while an access file is in force. After each change, the watch proves
+ * the access file again and reports any policy that breaks a grant or opens more than is granted. Reports appear in the
+ * log, in the audit log and in a metric. The watch never changes a policy.
  */
 import type { Finding } from '@meshpass/analysis/plan';
 import { pause } from '../../base/index.ts';
@@ -11,21 +11,24 @@ import type { Prover } from './prover.ts';
 export interface PolicyWatchOptions {
   readonly mesh: PolicyMesh;
   readonly prover: Pick<Prover, 'prove'>;
-  /** Receives new findings, and findings that no longer apply. */
+  /** Called with each new finding, and with each finding that no longer applies. */
   readonly onFinding: (finding: Finding, state: 'found' | 'gone') => void;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Delay between a change and its proof, milliseconds, because changes come in bursts. */
+/** How long to wait between a change and its proof, in milliseconds, because changes come in bursts. */
 const SETTLE_MS = 1_000;
-/** Pause after a proof, in multiples of its duration, so that proofs take at most a quarter of the time. */
+/**
+ * How long to pause after a proof, as a multiple of its duration. Proofs therefore take up at most a quarter of the
+ * time.
+ */
 const REST = 3;
 
-/** Starts the watch. */
+/** Starts watching policies. */
 export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchOptions) {
   const stop = new AbortController();
   let known = new Map<string, Finding>();
-  /** Resolves once anything has changed since the last proof began. */
+  /** Resolves once anything has changed since the last proof started. */
   let changed = Promise.withResolvers<void>();
   changed.resolve();
 
@@ -35,7 +38,7 @@ export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchO
     const state = { cluster: await mesh.read(), shape: mesh.shape, tokens: mesh.tokens() };
     const { plan } = await prover.prove({ candidate: { access }, state });
     if (stop.signal.aborted) return;
-    // Findings about other people's traffic are meant for plans. They are left out here, because those people made the
+    // Findings about other people's traffic are meant for plans. Leave them out here, because those people made the
     // change themselves.
     const now = new Map(
       plan.findings
@@ -59,7 +62,7 @@ export function watchPolicy({ mesh, prover, onFinding, onFailure }: PolicyWatchO
       } catch (cause) {
         if (stop.signal.aborted) return;
         onFailure(cause);
-        // The known findings are stale until a proof succeeds.
+        // Prove again, because the known findings are out of date until a proof succeeds.
         changed.resolve();
       }
       rest = Math.max(SETTLE_MS, REST * (performance.now() - began));

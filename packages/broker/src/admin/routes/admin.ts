@@ -13,25 +13,25 @@ type Context = Pick<AdminContext, 'audit' | 'sessions' | 'operators'>;
 const text = z.string().min(1).max(255);
 const SELECTORS = {
   id: text.optional(),
-  /** Matches the login (case-insensitive) or the subject exactly. */
+  /** Matches either the login, ignoring case, or the exact subject. */
   user: text.optional(),
   subject: text.optional(),
-  /** The workspace's name or key. */
+  /** Matches the workspace's name or key. */
   workspace: text.optional(),
   grant: text.optional(),
 };
 type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
 
-/** Maximum and default number of sessions per page. */
+/** The maximum number of sessions per page, which is also the default. */
 const MOST_SESSIONS = 1_000;
-/** Query parameters of `GET /admin/sessions`. */
+/** The query parameters of `GET /admin/sessions`. */
 export const SessionListQuery = z.strictObject({
   ...SELECTORS,
-  /** Returns the sessions after this id, ordered by id. */
+  /** Returns the sessions that follow this id. Sessions are ordered by id. */
   after: text.optional(),
   limit: z.coerce.number().int().min(1).max(MOST_SESSIONS).default(MOST_SESSIONS),
 });
-/** Body of `POST /admin/sessions/close`. */
+/** The body of `POST /admin/sessions/close`. */
 export const CloseSessionsBody = z
   .strictObject({
     ...SELECTORS,
@@ -43,9 +43,9 @@ export const CloseSessionsBody = z
   });
 
 /**
- * Returns the routes. `GET /admin/sessions` responds with `{"sessions": [...], "next": ID}`; `next` is present if there
- * are more sessions, and is the value of `after` for the next page. `POST /admin/sessions/close` ends the selected
- * sessions.
+ * Returns the session routes. `GET /admin/sessions` responds with `{"sessions": [...], "next": ID}`. If there are more
+ * sessions, `next` is present and is the value of `after` for the next page. `POST /admin/sessions/close` ends the
+ * selected sessions.
  */
 export function adminRoutes(context: Context): readonly AuthorizedRoute[] {
   const { sessions, operators } = context;
@@ -69,7 +69,7 @@ function listing({ after: _, limit: __, ...selector }: z.infer<typeof SessionLis
   return Object.keys(selector).length > 0 ? 'sessions.find' : 'sessions.list';
 }
 
-/** Action for each selector. */
+/** The action that each selector corresponds to. */
 const CLOSES = {
   id: 'sessions.close',
   user: 'sessions.close-user',
@@ -81,7 +81,7 @@ const CLOSES = {
 
 function closing(order: z.infer<typeof CloseSessionsBody>): OperatorAction {
   const by = (Object.keys(CLOSES) as (keyof typeof CLOSES)[]).find((name) => order[name] !== undefined);
-  // The schema requires a selector. Without one, the strictest action would apply.
+  // The schema guarantees that there is a selector. Without one, the strictest action would apply.
   return CLOSES[by ?? 'all'];
 }
 
@@ -102,7 +102,8 @@ async function closeSelected(
   });
   const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;
   await Promise.all(matching.map((one) => sessions.close(one, request)));
-  // An attacker with the session's keys may already have ended the session, in which case it could not be closed.
+  // An attacker with the session's keys may have ended the session already. There is nothing to close in that case, but
+  // the session can still be denied.
   const late = id !== undefined && closed.length === 0 ? await sessions.denyLate(id) : undefined;
   const denied = late ? [id!] : [];
   if (late) annotateEvent(event, { detail: { denied } });
@@ -111,7 +112,8 @@ async function closeSelected(
 }
 
 function pageOf(live: LiveIndex, { after = '', limit, ...selector }: z.infer<typeof SessionListQuery>) {
-  // Ordered by id, which never changes. Sessions that open or end between two pages therefore do not shift the rest.
+  // Sessions are ordered by id, which never changes, so sessions that open or end between two requests do not shift the
+  // following pages.
   const matching = select(live, selector).filter(({ session }) => session.id > after);
   const page = matching.sort((a, b) => (a.session.id < b.session.id ? -1 : 1)).slice(0, limit);
   return {
@@ -138,7 +140,7 @@ function matches({ session }: Live, { id, user, subject, workspace, grant }: Sel
   );
 }
 
-/** Describes a session without its token hash, which is the only secret field. */
+/** Describes a session without its token hash, which is its only secret field. */
 function describe({ session, leaseUntil }: Live) {
   const { attestation } = session;
   return {

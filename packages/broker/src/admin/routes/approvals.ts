@@ -1,6 +1,6 @@
 /**
- * Routes that create and answer approval requests, for sessions and operators (docs/access/approvals.md) and for
- * webhooks (docs/access/webhooks.md).
+ * Routes for creating and answering approval requests. They are used by sessions and operators
+ * (docs/access/approvals.md) and by webhooks (docs/access/webhooks.md).
  */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
@@ -25,7 +25,7 @@ import type { AdminContext } from '../process.ts';
 /** The `scope` parameter of `GET /approvals`. */
 export const ApprovalListScope = z.enum(['all', 'own']);
 const ListQuery = z.object({ scope: ApprovalListScope.default('all') });
-/** Maximum size of a body, bytes. */
+/** The maximum size of a request body, in bytes. */
 const MOST = 4 * 1024;
 
 /**
@@ -77,9 +77,9 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
   ];
 }
 
-/** Maximum size of a webhook's message, bytes. */
+/** The maximum size of a webhook message, in bytes. */
 const MOST_OF_WEBHOOK = 8 * 1024;
-/** Rate limit for unauthenticated webhook messages, per source. */
+/** How many unauthenticated webhook messages are accepted per source address. */
 const ATTEMPTS = { burst: 30, perSecond: 1 };
 
 /** Returns `POST /approvals/answers/NAME`. */
@@ -112,7 +112,7 @@ function header({ headers }: IncomingMessage, name: string): string {
 }
 
 const OperatorListQuery = z.strictObject({ id: ApprovalId.optional() });
-/** Body of `POST /admin/approvals/revoke`. */
+/** The body of `POST /admin/approvals/revoke`. */
 export const ApprovalRevokeBody = z.strictObject({ id: ApprovalId, reason: Reason });
 
 /**
@@ -162,7 +162,7 @@ export function operatorApprovalRoutes({
   ];
 }
 
-/** Builds the error for ServiceAccounts, because only people can approve. */
+/** Creates the error for ServiceAccounts, which cannot approve anything. */
 function nobody(): MeshpassError {
   return new MeshpassError(
     'approval_forbidden',

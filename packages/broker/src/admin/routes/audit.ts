@@ -1,4 +1,4 @@
-/** Operator routes for the audit log: pages, the export, a signed checkpoint, the key, and retention. */
+/** Operator routes for reading, exporting and pruning the audit log, and for its signed checkpoints and public keys. */
 import { z } from 'zod';
 import { AuditQuery, annotateEvent } from '../../audit/index.ts';
 import { queryStore } from '../../store/index.ts';
@@ -12,24 +12,24 @@ import {
 } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
-/** Query parameters of `GET /audit/export`. */
+/** The query parameters of `GET /audit/export`. */
 export const ExportQuery = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
-/** Body of `POST /audit/prune`. */
+/** The body of `POST /audit/prune`. */
 export const AuditPruneBody = z.strictObject({ before: z.iso.datetime({ offset: true }), reason: Reason.optional() });
 
 const NO_STORE = { 'cache-control': 'no-store' };
 
 /**
- * Returns the routes. `GET /audit` responds with `{"rows": [...], "next": SEQ}`; `next` is the value of `after` for the
- * next page. The other routes are `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET /audit/restores`
- * and `POST /audit/prune`.
+ * Returns the audit log routes. `GET /audit` responds with `{"rows": [...], "next": SEQ}`, where `next` is the value of
+ * `after` for the next page. The other routes are `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET
+ * /audit/restores` and `POST /audit/prune`.
  */
 export function auditRoutes({
   trail,
   operators,
 }: Pick<AdminContext, 'trail' | 'operators'>): readonly AuthorizedRoute[] {
   const on = operatorRoutes(operators.authentication);
-  /** Creates a read route. Allowed reads leave no audit row. */
+  /** Creates a route that reads from the log. Reads are not audited unless they are refused. */
   const read = <Query>(
     path: `/${string}`,
     one: Pick<OperatorRoute<Query>, 'does' | 'schema'>,
@@ -73,8 +73,8 @@ function text(body: string): Response {
 const CHUNK = 64 * 1024;
 
 /**
- * Streams lines in chunks. If the store fails partway, the stream is cut off, and verification detects the missing
- * rows.
+ * Streams lines in chunks. If the store fails partway through, the stream is cut off. Verifying the export then shows
+ * that rows are missing.
  */
 function inChunks(lines: AsyncGenerator<string>): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();

@@ -1,4 +1,4 @@
-/** Routes for drills: the store's record of an ended session, and a signature for the report. */
+/** Routes for drills: one returns the store's record of an ended session, the other signs the drill report. */
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { annotateEvent, recordAllowed } from '../../audit/index.ts';
@@ -18,7 +18,7 @@ export function drillRoutes(context: Context): readonly AuthorizedRoute[] {
     ),
     on(
       'POST /admin/drill/evidence',
-      // Signs only reports that match this schema, and with a JWT type that no verifier accepts as a token.
+      // Only reports that match this schema are signed, and the JWT type is one that no verifier accepts as a token.
       { does: 'drill.evidence', action: 'operator.drill', schema: DrillReport },
       async ({ event, body: drill, caller }) => {
         const session = await recorded(context, drill.session.id);

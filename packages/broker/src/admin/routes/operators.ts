@@ -19,18 +19,18 @@ import { signIn } from '../operator/sign-in.ts';
 import type { AdminContext } from '../process.ts';
 
 /**
- * Maximum concurrent sign-ins, in total and per source. They are limited because each one may send a request to an
- * issuer.
+ * The maximum number of concurrent sign-ins, in total and per source. They are limited because each one may send a
+ * request to an issuer.
  */
 const SIGN_INS = { total: 16, perSource: 4 };
 
-/** Rate limit for confirmations, per session. */
+/** How often a session may be confirmed. */
 const CONFIRMATIONS = { burst: 10, perSecond: 0.5 };
 
-/** Body of `POST /operator/session/confirm`. */
+/** The body of `POST /operator/session/confirm`. */
 export const ConfirmSignInBody = z.strictObject({ id_token: z.string().min(1).max(MAX_ID_TOKEN_LENGTH) });
 const id = z.string().min(1).max(64);
-/** Body of `POST /operator/sessions/close`. */
+/** The body of `POST /operator/sessions/close`. */
 export const CloseOperatorSessionsBody = z
   .strictObject({
     id: id.optional(),
@@ -42,12 +42,15 @@ export const CloseOperatorSessionsBody = z
     message: 'specify either id or subject',
   });
 
-/** Returns the routes for clients without an operator session: `GET /operator/sign-in` and `POST /operator/session`. */
+/**
+ * Returns the routes for clients that do not have an operator session: `GET /operator/sign-in` and `POST
+ * /operator/session`.
+ */
 export function operatorSignInRoutes(context: AdminContext): readonly Route[] {
   const { operators, publicUrl } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   return [
-    // Client ids of public clients are not secret. Every browser that signs in exposes them.
+    // The ids of public clients are not secret. Every browser that signs in exposes them anyway.
     route({
       at: 'GET /operator/sign-in',
       action: 'operator.sign-in',
@@ -88,7 +91,7 @@ export function operatorSignInRoutes(context: AdminContext): readonly Route[] {
   ];
 }
 
-/** Returns the time until a session ends and until it must be confirmed, seconds. */
+/** Returns how many seconds remain until a session ends and until it has to be confirmed. */
 function timesOf({ clock, operatorSessions }: AdminContext, session: OperatorSession) {
   const now = toUnixSeconds(clock);
   return { expires_in: session.expiresAt - now, confirm_in: operatorSessions.confirmedUntil(session) - now };

@@ -1,6 +1,6 @@
 /**
- * Signs browsers in to the broker's page and confirms their sessions. Redirects to an issuer and handles the callback.
- * A browser may have more than one sign-in in progress.
+ * Signs browsers in to the broker's page and confirms their sessions, by redirecting to an issuer and handling its
+ * callback. A browser may have more than one sign-in in progress.
  */
 import type { IncomingMessage } from 'node:http';
 import { ID_TOKEN_TYPE, MeshpassError } from '@meshpass/identity';
@@ -29,27 +29,27 @@ import type { AdminContext } from '../process.ts';
 
 export interface PageContext extends AdminContext {
   readonly browserSignIn: BrowserSignIn;
-  /** Origin that browsers use to reach the page. */
+  /** The origin where browsers reach the page. */
   readonly origin: string;
 }
 
 /**
- * Maximum concurrent sign-ins that call an issuer, in total and per source. The limit per source equals the limit per
- * browser, because several tabs may need confirmation at the same time.
+ * The maximum number of concurrent sign-ins that call an issuer, in total and per source. The limit per source equals
+ * the limit per browser, because more than one tab may need confirmation at the same time.
  */
 const SIGN_INS = { total: 16, perSource: MAX_SIGN_INS };
-/** Page where people choose an issuer. */
+/** The path of the page where people choose an issuer. */
 export const SIGN_IN_PATH = '/page/sign-in';
-/** Page that lists the requests. */
+/** The path of the page that lists the requests. */
 export const LIST = '/approvals';
 
 const SignInQuery = z.object({ request: ApprovalId.optional().catch(undefined) });
 
-/** Builds a refusal page with a link to sign in. */
+/** Renders a refusal page with a link to sign in. */
 export const renderSignInRefusal = (error: MeshpassError, decision: string | undefined) =>
   renderRefusalPage(error, decision, { href: SIGN_IN_PATH, text: 'Sign in' });
 
-/** Returns the routes for browsers without a session. */
+/** Returns the routes for browsers that do not have a session. */
 export function pageSignInRoutes(context: PageContext): readonly Route[] {
   const { browserSignIn, operators } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
@@ -84,8 +84,8 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
   };
 
   return [
-    // Browsers without a session are sent to sign in. A person who is still signed in at the issuer is confirmed
-    // without interaction.
+    // Browsers without a session are redirected to the sign-in page. If the session has to be confirmed and the person
+    // is still signed in at the issuer, this happens without any interaction.
     ...([`GET ${LIST}`, `GET ${LIST}/:id`] as const).map((at) =>
       route({
         ...shared,
@@ -114,14 +114,14 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     route({
       ...shared,
       at: 'GET /page/callback/:issuer',
-      // The cookies and query of a callback are easily forged, so calls to the issuer are limited.
+      // A callback's cookies and query are easy to forge, so calls to the issuer are limited.
       handler: async ({ params, request, event }) =>
         await hold(event.source, () => operators.askOutside(event, () => finish(params.issuer ?? '', request, event))),
     }),
   ];
 }
 
-/** Opens a session with a fresh cookie, so that a cookie planted in the browser before the sign-in is worthless. */
+/** Opens a session with a fresh cookie, which makes any cookie planted in the browser before the sign-in worthless. */
 async function signedIn(
   context: PageContext,
   { idToken = '', binding, request: wanted }: BrowserSignInResult,
@@ -136,7 +136,7 @@ async function signedIn(
   return seeOther(pageOf(wanted), kept, over);
 }
 
-/** Handles a silent confirmation by the issuer. It only extends the session that the browser already has. */
+/** Handles an issuer's silent confirmation, which can only extend the session that the browser already has. */
 async function confirmed(
   context: PageContext,
   proven: BrowserSignInResult,
@@ -163,21 +163,21 @@ async function confirmed(
 }
 
 /**
- * Whether a tab is opening the page rather than prefetching it (based on Fetch Metadata, if the browser sends it).
- * Images, frames and speculation rules on a sibling domain's page could otherwise start any number of sign-ins, each
- * with its own cookie.
+ * Whether a tab is opening the page rather than prefetching or embedding it, according to Fetch Metadata if the browser
+ * sends it. Without this check, images, frames and speculation rules on a sibling domain could start any number of
+ * sign-ins, each with its own cookie.
  */
 function isOpened({ headers }: IncomingMessage): boolean {
   return (headers['sec-fetch-dest'] ?? 'document') === 'document' && headers['sec-purpose'] === undefined;
 }
 
-/** Returns the issuer that must confirm the browser's session, or undefined if no confirmation is needed. */
+/** Returns the issuer that has to confirm the browser's session, or undefined if no confirmation is needed. */
 function toConfirm(context: PageContext, request: IncomingMessage): string | undefined {
   const session = sessionOf(context, request);
   return session && stateOf(context, session) === 'unconfirmed' ? session.issuer : undefined;
 }
 
-/** Returns the browser's page session, whether or not it is confirmed. */
+/** Returns the browser's session, whether or not it is confirmed. */
 function sessionOf(context: PageContext, request: IncomingMessage) {
   const session = context.operatorSessions.byCookie(sessionHash(request));
   return session && stateOf(context, session) !== 'ended' ? session : undefined;
@@ -192,8 +192,8 @@ function pageOf(request: string | undefined): string {
 }
 
 /**
- * Builds a 303 redirect.
- * @param location a path of this page, or the authorization endpoint of an issuer in the access file
+ * Creates a 303 redirect that sets the given cookies.
+ * @param location a path on this page, or the authorization endpoint of an issuer in the access file
  */
 export function seeOther(location: string, ...cookies: readonly string[]): Response {
   const answer = new Response(null, { status: 303, headers: { location, 'cache-control': 'no-store' } });

@@ -1,4 +1,4 @@
-/** Routes of the broker's page, which people use to read and answer approval requests (docs/access/page.md). */
+/** Routes of the broker's web page, where people read and answer approval requests (docs/access/page.md). */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import {
@@ -25,7 +25,7 @@ import {
 import { LIST, type PageContext, renderSignInRefusal, SIGN_IN_PATH, seeOther } from './page-sign-in.ts';
 
 const noReason = z.literal('').transform(() => undefined);
-/** Form that answers or reviews a request. */
+/** The form for answering or reviewing a request. */
 const AnswerForm = z.discriminatedUnion('decision', [
   z.strictObject({
     decision: z.literal('approve'),
@@ -37,7 +37,6 @@ const AnswerForm = z.discriminatedUnion('decision', [
     reason: noReason.or(Reason),
   }),
   z.strictObject({ decision: z.literal('deny'), reason: Reason }),
-  /** Review of emergency access. */
   z.strictObject({ decision: z.enum(['accept', 'object']), reason: Reason }),
 ]);
 type AnswerForm = z.output<typeof AnswerForm>;
@@ -49,7 +48,10 @@ const ACTION_OF = {
 } as const;
 const NoFields = z.strictObject({});
 
-/** Refuses a form if the issuer's confirmation is overdue. The browser keeps the input and can send it again. */
+/**
+ * Rejects form submissions while the issuer's confirmation is overdue. The browser keeps the user's input, so it can be
+ * resubmitted.
+ */
 const toConfirm = (error: MeshpassError, decision: string | undefined, request: IncomingMessage) => {
   if (error.code !== 'operator_unconfirmed') return toList(error, decision);
   const href = /^\/approvals\/[0-9a-f]{24}$/.exec(request.url ?? '')?.[0] ?? LIST;
@@ -129,21 +131,21 @@ function tokenOf(request: IncomingMessage, path: string): string {
   return csrfToken(readCookie(request, SESSION_COOKIE) ?? '', path);
 }
 
-// Forms of the broker's page. They are accepted only from the page's own origin.
+// Forms on the broker's web page, which are only accepted from the page's own origin.
 
-/** Maximum size of a form, bytes. */
+/** The maximum size of a submitted form, in bytes. */
 const MOST = 4 * 1024;
 
 /**
- * Creates a form reader.
- * @param origin origin of the page
+ * Creates a function that reads forms. Forms are only accepted if they were submitted from the page's own origin.
+ * @param origin the origin of the page
  * @returns a function that reads a form and refuses with `operator_form_forged`, `request_malformed`,
  *   `request_too_large` or `request_timeout`
  */
 function formReader<T>(origin: string, schema: z.ZodType<T>): (request: IncomingMessage) => Promise<T> {
   return async (request) => {
     const { origin: from, 'sec-fetch-site': site = 'same-origin', 'content-type': type } = request.headers;
-    // Every browser sends the Origin header with a form. Fetch Metadata is newer, so it may be absent.
+    // Every browser sends the Origin header when submitting a form. Fetch Metadata is newer and may be absent.
     if (from !== origin || site !== 'same-origin') throw forged();
     if (type?.split(';')[0]?.trim().toLowerCase() !== 'application/x-www-form-urlencoded')
       throw new MeshpassError('request_malformed', 'The content type must be application/x-www-form-urlencoded.');

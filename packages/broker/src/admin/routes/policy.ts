@@ -16,42 +16,45 @@ import type { PolicyChanges } from '../policy/change.ts';
 import { listVersions, PolicyFiles } from '../policy/history.ts';
 import type { AdminContext } from '../process.ts';
 
-/** Maximum body size, bytes: enough for an access file of 1 MiB as JSON. */
+/** The maximum body size in bytes, which is enough for an access file of 1 MiB as JSON. */
 const MAX_BODY = 2 * 1024 * 1024;
 const main = z.string().min(1).max(255).default('access.yaml');
-/** Body of `POST /policy/plan`. */
+/** The body of `POST /policy/plan`. */
 export const PolicyPlanBody = z.strictObject({ files: PolicyFiles, main });
-/** Whether an operator accepts changes whose effect could not be proved. */
+/** Whether the operator accepts changes whose effect could not be proved. */
 const accept_unknown = z.boolean().default(false);
-/** Body of `POST /policy/apply` for a job, which cannot accept unproved changes. */
+/** The body of `POST /policy/apply` when sent by a job. Jobs cannot accept changes whose effect could not be proved. */
 const JobApplyOrder = z.strictObject({
   files: PolicyFiles,
   main,
-  /** Id of the plan. It also identifies the file in force that the plan replaces. */
+  /** The id of the plan. It also identifies the access file that the plan replaces. */
   plan: z.string().regex(/^[0-9a-f]{64}$/),
-  /** Reason for the audit log and the history; required from operators. */
+  /** The reason to record in the audit log and the history. Operators are required to give one. */
   reason: Reason.optional(),
 });
-/** Body of `POST /policy/apply` for an operator. */
+/** The body of `POST /policy/apply` when sent by an operator. */
 export const PolicyApplyBody = JobApplyOrder.extend({ accept_unknown });
-/** Settings that the routes for jobs and operators share. A plan leaves no audit row, because it changes nothing. */
+/**
+ * The route settings that jobs and operators have in common. Plans are not audited, because they do not change
+ * anything.
+ */
 const PLAN = { action: 'policy.plan', schema: PolicyPlanBody, limit: MAX_BODY } as const;
 const APPLY = {
   action: 'policy.apply',
   limit: MAX_BODY,
   auditMembers: ({ main: file, plan }: z.infer<typeof JobApplyOrder>) => ({ target: `${file} plan ${plan}` }),
 } as const;
-/** Maximum jobs waiting or running, in total and per author. */
+/** The maximum number of waiting and running jobs, in total and per author. */
 const JOBS = { total: 4, perAuthor: 2 };
 
 /**
  * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs.
- * @param authorOf identifies a job's author from its token
+ * @param authorOf authorizes a job by its token and returns the author
  */
 export function policyRoutes(changes: PolicyChanges, store: Store, authorOf: PolicyAuthorResolver): readonly Route[] {
   const slots = createSlots(JOBS.total, JOBS.perAuthor);
   const mutex: KeyedMutex = new Map();
-  // Only one job at a time uses the prover, so an operator waits for at most one job.
+  // Only one job uses the prover at a time, so an operator never waits for more than one job.
   const alone = async <T>(author: PolicyAuthor, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(author.by);
     return await runExclusive(mutex, 'job', act).finally(leave);
@@ -83,7 +86,7 @@ export function policyRoutes(changes: PolicyChanges, store: Store, authorOf: Pol
   ];
 }
 
-/** Body of `POST /policy/rollback`. Version 0 is the file on disk. */
+/** The body of `POST /policy/rollback`. Version 0 is the file on disk. */
 export const PolicyRollbackBody = z.strictObject({
   version: z.number().int().nonnegative(),
   reason: Reason,

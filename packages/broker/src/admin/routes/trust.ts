@@ -1,4 +1,4 @@
-/** Operator routes for the broker's signing keys and roots, and for key rotation. */
+/** Operator routes for inspecting the broker's signing keys and root certificates, and for rotating keys. */
 import { X509Certificate } from 'node:crypto';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
@@ -9,9 +9,9 @@ import type { AdminContext } from '../process.ts';
 
 type Context = Pick<AdminContext, 'operators' | 'sessions' | 'mesh' | 'clock'>;
 
-/** Body of `POST /admin/trust/rotate`. */
+/** The body of `POST /admin/trust/rotate`. */
 export const KeyRotationBody = z.strictObject({
-  /** Drops all existing keys immediately. */
+  /** Whether to revoke all existing keys immediately. */
   revoke: z.literal(true).optional(),
   reason: z.string().max(200).refine(isPlainText).optional(),
 });
@@ -45,7 +45,7 @@ function trustOf(context: Context) {
 }
 
 /**
- * Counts the valid workspace certificates under each root. The mesh CA does not know these numbers. A root with no
+ * Counts the valid workspace certificates under each root. The mesh CA does not know these numbers. A root without
  * valid certificates can be removed.
  */
 function rootsInUse({ mesh, sessions, clock }: Context) {
@@ -61,7 +61,7 @@ function rootsInUse({ mesh, sessions, clock }: Context) {
     using.delete(sha256);
     return { sha256, subject: certificate.subject, not_after: certificate.validToDate.toISOString(), certificates };
   });
-  // These certificates were issued before this process started, or under a root that is no longer trusted. The number
+  // Counts certificates issued before this process started, or under a root that is no longer trusted. Their number
   // falls as certificates are renewed.
   const others = [...using.values()].reduce((sum, count) => sum + count, 0);
   return { trusted, other_certificates: others };

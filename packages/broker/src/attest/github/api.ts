@@ -1,4 +1,4 @@
-/** Sends requests to GitHub's REST API and classifies its errors (https://docs.github.com/rest). */
+/** Sends requests to GitHub's REST API and classifies the errors it returns (https://docs.github.com/rest). */
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
 import {
@@ -15,18 +15,21 @@ export interface GithubUser {
 }
 
 export interface GithubApiOptions extends IssuerHttpOptions {
-  /** `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server, without a trailing slash. */
+  /**
+   * The base URL of the API without a trailing slash: `https://api.github.com`, or `https://HOST/api/v3` for GitHub
+   * Enterprise Server.
+   */
   readonly url: string;
-  /** Unix milliseconds. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
-  /** Called with every response, including errors, because the headers contain the remaining rate limit. */
+  /** Called with every response, including errors, because the response headers contain the remaining rate limit. */
   readonly onAnswer?: (answer: IssuerResponse) => void;
 }
 
 /**
- * Sends a request to GitHub.
- * @param path endpoint path. Untrusted parts must be encoded with encodePathSegment.
- * @returns a response with status 200 or 304; undefined if the resource does not exist (404)
+ * Sends a request to GitHub on behalf of an organization.
+ * @param path the endpoint path. Untrusted parts must be encoded with encodePathSegment.
+ * @returns a response with status 200 or 304, or undefined if the resource does not exist (404)
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export type ReadGithub = (
@@ -35,20 +38,23 @@ export type ReadGithub = (
   question?: IssuerRequest,
 ) => Promise<IssuerResponse | undefined>;
 
-/** Maximum size of a page. GitHub lists up to 100 Codespaces per page, each up to 10 kB. */
+/** The maximum response size for one page of a list. A page contains up to 100 Codespaces of up to 10 kB each. */
 export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 const WHO = 'GitHub';
 const VERSION = '2022-11-28';
-/** Matches rate limit errors and the 403 after many wrong credentials ("Maximum number of login attempts exceeded"). */
+/**
+ * Matches rate limit errors, and the 403 error that follows too many wrong credentials ("Maximum number of login
+ * attempts exceeded").
+ */
 const LIMITED = /rate limit|login attempts/i;
-/** How long to wait if GitHub does not specify a time. */
+/** How many seconds to wait before retrying if GitHub does not specify a time. */
 const RETRY_SECONDS = 60;
 
 /**
- * Sends a request to GitHub's API.
- * @param path endpoint path. Untrusted parts must be encoded with encodePathSegment.
- * @returns a response with status 2xx, 304 (to a conditional request), 401, 403 or 404. Any other status throws.
+ * Sends a request to GitHub's API, authenticated with the given token.
+ * @param path the endpoint path. Untrusted parts must be encoded with encodePathSegment.
+ * @returns a response with status 2xx, 304 (for conditional requests), 401, 403 or 404. Throws on any other status.
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function requestGithub(
@@ -83,7 +89,7 @@ export async function requestGithub(
 }
 
 /**
- * Parses a response body.
+ * Parses a response body according to a schema.
  * @throws MeshpassError `issuer_unavailable` if the body does not match the schema
  */
 export function parseGithubResponse<T>(schema: z.ZodType<T>, answer: IssuerResponse): T {
@@ -94,21 +100,21 @@ export function parseGithubResponse<T>(schema: z.ZodType<T>, answer: IssuerRespo
 }
 
 /**
- * Encodes untrusted text as a single path segment.
- * @returns undefined if the text is not a valid single segment (for example `.`, `..` or an empty string)
+ * Encodes untrusted text for use as a single path segment.
+ * @returns the encoded text, or undefined if it is not a valid segment (for example `.`, `..` or an empty string)
  */
 export function encodePathSegment(text: string): string | undefined {
   return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/.test(text) ? encodeURIComponent(text) : undefined;
 }
 
-/** Matches a team that an access file identifies by id: `ORG/#31`. A slug never begins with `#`. */
+/** Matches a team that the access file identifies by ID, such as `ORG/#31`. Slugs never start with `#`. */
 const BY_ID = /^([^/]+)\/#([1-9][0-9]*)$/;
 
 /**
- * Returns the path of a team in GitHub's API.
- * @param team `ORG/SLUG` or `ORG/#ID`, lower case
- * @param organizationId returns the id of the team's organization. Called only for `ORG/#ID`.
- * @returns undefined if the slug is invalid or the organization is unknown
+ * Returns the path of a team's endpoint in GitHub's API.
+ * @param team the team as `ORG/SLUG` or `ORG/#ID`, in lower case
+ * @param organizationId returns the ID of the team's organization. Only called for teams given as `ORG/#ID`.
+ * @returns the path, or undefined if the slug is invalid or the organization is unknown
  */
 export async function teamPath(
   team: string,
@@ -117,7 +123,8 @@ export async function teamPath(
   const byId = BY_ID.exec(team);
   if (byId) {
     const id = await organizationId(byId[1]!);
-    // https://docs.github.com/rest/teams/members, "You can also specify a team by org_id and team_id"
+    // GitHub also accepts a path with the IDs of the organization and the team
+    // (https://docs.github.com/rest/teams/members, "You can also specify a team by org_id and team_id").
     return id === undefined ? undefined : `/organizations/${id}/team/${byId[2]}`;
   }
   const [organization = '', slug = ''] = team.split('/');
@@ -125,14 +132,14 @@ export async function teamPath(
   return parts.includes(undefined) ? undefined : `/orgs/${parts[0]}/teams/${parts[1]}`;
 }
 
-/** Whether a team is identified by id (`ORG/#ID`). */
+/** Whether a team is identified by its ID (`ORG/#ID`) rather than its slug. */
 export function isTeamById(team: string): boolean {
   return BY_ID.test(team);
 }
 
 /**
- * Throws if a response is an error.
- * @param reason likely reason for the error, for the log
+ * Throws unless a response is successful.
+ * @param reason the likely reason for the error, for the log
  * @throws MeshpassError `issuer_unavailable` unless the status is 2xx or 304
  */
 export function requireSuccess(answer: IssuerResponse, reason: string): IssuerResponse {
@@ -140,25 +147,29 @@ export function requireSuccess(answer: IssuerResponse, reason: string): IssuerRe
   throw issuerUnavailableError(WHO, reason, describeGithubError(answer));
 }
 
-/** Describes an error response for logs: its status, its message (empty if it has none) and GitHub's request id. */
+/**
+ * Describes an error response for the log, including its status, its message (which may be empty) and GitHub's request
+ * ID.
+ */
 export function describeGithubError(answer: IssuerResponse) {
   return { status: answer.status, message: messageOf(answer), requestId: githubRequestId(answer) };
 }
 
-/** Returns the error message of a response, truncated to 200 characters, or an empty string if it has none. */
+/** Returns the error message in a response, truncated to 200 characters, or an empty string if there is none. */
 function messageOf(answer: IssuerResponse): string {
   const message = (answer.body as { message?: unknown } | undefined)?.message;
   return typeof message === 'string' ? message.slice(0, 200) : '';
 }
 
-/** Returns GitHub's request id, for logs. */
+/** Returns the ID that GitHub assigned to the request, for the log. */
 export function githubRequestId(answer: IssuerResponse): string | undefined {
   return answer.headers.get('x-github-request-id')?.slice(0, 100);
 }
 
 /**
- * Throws if the response indicates a rate limit. For the primary limit, GitHub responds with 403 or 429, and a header
- * shows that no requests remain. For a secondary limit, the response has a Retry-After header or only an error message.
+ * Throws if the response indicates that a rate limit was exceeded. When the primary limit is exceeded, GitHub responds
+ * with 403 or 429 and sets a header that shows that no requests remain. When a secondary limit is exceeded, the
+ * response has either a Retry-After header or just an error message.
  */
 function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   if (answer.status !== 403 && answer.status !== 429) return;

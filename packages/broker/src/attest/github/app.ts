@@ -1,4 +1,7 @@
-/** Sends queries that require the organization's own GitHub App: memberships, teams, roles and members' Codespaces. */
+/**
+ * Sends the queries that require the organization's own GitHub App. These concern memberships, teams, roles and
+ * members' Codespaces.
+ */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { SignJWT } from 'jose';
@@ -17,38 +20,44 @@ import {
 import type { Fact, Losses } from './losses.ts';
 import { createMembershipQueries } from './memberships.ts';
 
-/** Options of the App's client. `onAnswer` is called only for requests as an installation, which share a rate limit. */
+/**
+ * Options for the App's client. `onAnswer` is only called for requests that are sent as an installation, because those
+ * share a rate limit.
+ */
 export interface GithubAppOptions extends GithubApiOptions {
-  /** App id or client id. */
+  /** The App's ID or its client ID. */
   readonly appId: string;
-  /** Private key in PEM format, as downloaded from GitHub (PKCS #1), or converted to PKCS #8. */
+  /** The private key in PEM format, either as downloaded from GitHub (PKCS #1) or converted to PKCS #8. */
   readonly privateKey: string;
-  /** Record of losses. It invalidates cached answers about users. */
+  /** The record of losses, which invalidates cached answers about users. */
   readonly losses: Losses;
 }
 
 export type GithubApp = ReturnType<typeof createGithubApp>;
 
-/** Lifetime of an App JWT. GitHub allows at most ten minutes, and its clock may be behind ours. */
+/** The lifetime of an App JWT. GitHub allows no more than ten minutes, and its clock may be behind ours. */
 const APP_JWT_SECONDS = 540;
 const CLOCK_DRIFT_SECONDS = 60;
 const INSTALLATION_MS = 10 * 60_000;
-/** How long before its expiry an installation token is replaced. Tokens are valid for an hour. */
+/** How long before its expiry an installation token is replaced. Installation tokens are valid for one hour. */
 const TOKEN_MARGIN_MS = 5 * 60_000;
-/** How long a confirmed membership is cached, unless the broker learns of a loss (losses.ts). */
+/** How long a confirmed membership is cached, unless the broker learns that it was lost (losses.ts). */
 const MEMBER_MS = 60_000;
 const STRANGER_MS = 10_000;
 const CAPACITY = 20_000;
-/** Roles that an access file can refer to. */
+/** The organization roles that an access file can refer to. */
 const ROLES = ['admin', 'member'];
 
 const Installation = z.object({ id: z.int().positive(), account: z.object({ id: z.int().positive() }) });
 const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires_at: z.iso.datetime() });
-/** Only the first page is read. If a member has more than a hundred Codespaces, the oldest ones are not found. */
+/**
+ * The response to a list request. Only the first page is read, so if a member has more than a hundred Codespaces, the
+ * oldest ones are not found.
+ */
 const CodespaceList = z.object({ codespaces: z.array(z.looseObject({ name: z.string() })).max(100) });
 /**
- * Signs a JWT that authenticates the App (RFC 7519, RS256).
- * @param now Unix milliseconds
+ * Signs a JWT that authenticates the GitHub App (RFC 7519, RS256).
+ * @param now the current time in Unix milliseconds
  */
 export function signAppJwt(appId: string, key: KeyObject, now: number): Promise<string> {
   const seconds = Math.floor(now / 1000);
@@ -58,8 +67,8 @@ export function signAppJwt(appId: string, key: KeyObject, now: number): Promise<
 }
 
 /**
- * Creates the client of a GitHub App. Every method throws MeshpassError `issuer_unavailable` or `issuer_rate_limited`
- * if GitHub cannot be queried.
+ * Creates the client for a GitHub App. All methods throw a MeshpassError (`issuer_unavailable` or
+ * `issuer_rate_limited`) if GitHub cannot be queried.
  */
 export function createGithubApp(options: GithubAppOptions) {
   const { onAnswer: _, ...asApp } = options;
@@ -76,23 +85,23 @@ export function createGithubApp(options: GithubAppOptions) {
     100,
     clock,
   );
-  /** Creates a cache of answers about users. Losses invalidate these answers. */
+  /** Creates a cache for answers about users. A recorded loss invalidates the answers that it concerns. */
   const aboutPeople = <V>(lifeMs: (value: V) => number) => createTtlCache<V>(lifeMs, CAPACITY, clock, losses.now);
   /**
-   * Caches only the answers about non-members, so that they cannot exhaust the App's rate limit. The Codespaces of a
-   * member are queried every time.
+   * Caches only the answers about non-members, so that they cannot use up the App's rate limit. The Codespaces of
+   * members are queried every time.
    */
   const codespaces = aboutPeople<readonly unknown[] | undefined>((list) => (list === undefined ? STRANGER_MS : 0));
   const memberships = aboutPeople<boolean | undefined>((member) => (member ? MEMBER_MS : STRANGER_MS));
   const organizationRoles = aboutPeople<string | undefined>((role) => (role === undefined ? STRANGER_MS : MEMBER_MS));
 
   let refused: string | undefined;
-  /** Sends a request as the App itself instead of an installation. */
+  /** Sends a request as the App itself rather than as one of its installations. */
   const requestAsApp = async (path: string, question?: IssuerRequest): Promise<IssuerResponse> => {
     const answer = await requestGithub(path, await signAppJwt(options.appId, key, clock()), asApp, question);
     refused =
       answer.status === 401 ? `GitHub rejected the ID or private key of GitHub App ${options.appId}` : undefined;
-    // A misconfigured App is not an outage. Retrying does not help, and the developer cannot fix it.
+    // A misconfigured App is not an outage: retrying does not help, and the developer cannot fix the problem.
     if (refused !== undefined)
       throw new MeshpassError(
         'issuer_unavailable',
@@ -126,7 +135,8 @@ export function createGithubApp(options: GithubAppOptions) {
     if (!found) return undefined;
     let answer = await requestGithub(path, (await token(found.id)).token, options, question);
     if (answer.status === 401) {
-      // GitHub revoked the token early, because the App was suspended, or uninstalled and reinstalled.
+      // GitHub revoked the token before it expired, because the App was suspended, or was uninstalled and installed
+      // again.
       tokens.forget(String(found.id));
       installations.forget(organization.toLowerCase());
       const again = await installation(organization);
@@ -152,28 +162,30 @@ export function createGithubApp(options: GithubAppOptions) {
   return {
     losses,
     /**
-     * Checks that GitHub accepts the App's id and key. Does not count against an installation's rate limit ("Get the
-     * authenticated app").
+     * Checks that GitHub accepts the App's ID and private key. This request ("Get the authenticated app") does not
+     * count against an installation's rate limit.
      */
     signIn: async () => void requireSuccess(await requestAsApp('/app'), forbidden('sign in')),
     /**
-     * Returns why GitHub rejected the App itself in the last request. Undefined if the request was accepted, or if none
-     * was sent.
+     * Returns the reason why GitHub rejected the App itself in the last request, or undefined if that request was
+     * accepted or none was sent.
      */
     refused: () => refused,
     /**
-     * Sends a request as the App's installation in the organization.
-     * @param path endpoint path. Untrusted parts must be encoded with encodePathSegment.
-     * @returns undefined if the App is not installed or the resource does not exist (404)
+     * Sends a request as the App's installation in an organization.
+     * @param path the endpoint path. Untrusted parts must be encoded with encodePathSegment.
+     * @returns the response, or undefined if the App is not installed or the resource does not exist (404)
      */
     request: requestAsInstallation,
-    /** Returns an organization's id, or undefined if the App is not installed there. */
+    /** Returns an organization's ID, or undefined if the App is not installed in it. */
     organizationId,
     isMember: async (organization: string, user: GithubUser) => (await roleIn(organization, user)) !== undefined,
-    /** Cached version of `MembershipQueries.roleIn`. An answer is valid until it expires or the fact is lost. */
+    /**
+     * A cached version of `MembershipQueries.roleIn`. An answer is cached until it expires or the user loses the role.
+     */
     roleIn,
     isInTeam: (team: string, user: GithubUser) =>
-      // The key includes the id, so that a new owner of the login does not get the previous owner's cached answer.
+      // The key includes the user ID so that a new owner of the login does not get the previous owner's cached answer.
       memberships.get(
         `team ${team} ${user.id} ${user.login}`,
         () => queries.isInTeam(team, user),
@@ -181,9 +193,10 @@ export function createGithubApp(options: GithubAppOptions) {
       ),
     hasTeam: queries.hasTeam,
     /**
-     * Finds a member's Codespace on one of the organization's repositories. For use if the Codespace's own token may
-     * not read it.
-     * @returns GitHub's unparsed description; undefined if the user does not have a Codespace with this name there
+     * Finds a member's Codespace for one of the organization's repositories. This is needed if the Codespace's own
+     * token is not allowed to read it.
+     * @returns GitHub's description of the Codespace, which has not been validated, or undefined if the user has no
+     *   Codespace with this name in the organization
      */
     async codespaceOf(organization: string, user: GithubUser, name: string) {
       const parts = [encodePathSegment(organization), encodePathSegment(user.login)];

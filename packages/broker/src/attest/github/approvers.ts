@@ -1,4 +1,6 @@
-/** Reads an approver's teams and roles from GitHub at the time of the decision, because earlier data may be stale. */
+/**
+ * Reads an approver's teams and roles from GitHub when the decision is made, because earlier data may be out of date.
+ */
 import type { Access, Approval } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { memoize } from '@meshpass/identity/memory/memoize';
@@ -13,8 +15,8 @@ import {
 } from './memberships.ts';
 
 /**
- * Returns the teams and roles that determine whether a user may approve a request: those in the grant's `by` list and
- * in the access file's deny list.
+ * Returns the teams and roles that determine whether a user may approve a request. These are the ones in the grant's
+ * `by` list and in the access file's deny list.
  */
 export function approverMemberships(by: Approval['by'], deny: Access['deny'] = []): MembershipQuery {
   return {
@@ -25,11 +27,11 @@ export function approverMemberships(by: Approval['by'], deny: Access['deny'] = [
 }
 
 /**
- * Replaces an attestation's teams and roles with those that GitHub currently confirms, and adds the denied teams that
- * the account is known not to be in. Memberships are confirmed by the account's id, because the login may by now belong
- * to another account.
- * @param read undefined if GitHub cannot be queried. In that case, the account does not count as a member of any team,
- *   and may be in any denied team.
+ * Replaces the teams and roles in an attestation with those that GitHub currently confirms, and adds the denied teams
+ * that the account is known not to belong to. Memberships are confirmed for the account's ID, because its login may
+ * belong to another account by now.
+ * @param read reads from GitHub, or undefined if GitHub cannot be queried. In that case, the account is not considered
+ *   a member of any team, but it may be in any denied team.
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function withFreshMemberships(
@@ -54,7 +56,7 @@ export async function withFreshMemberships(
   return withoutFacts(fresh, attestationFacts(fresh).filter(losses.isUnsettled));
 }
 
-/** Returns a team's name as it appears in attestations. */
+/** Returns the name of a team in the form used in attestations. */
 function teamName(team: string | undefined, teamId: number | undefined): string | undefined {
   return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Attests a Codespace by its GITHUB_TOKEN and name. GitHub identifies the owner of both, and the presence check proves
- * that the presenter runs in the Codespace. The token is then discarded, and only its SHA-256 is kept.
+ * Attests a Codespace by its GITHUB_TOKEN and its name. GitHub identifies the owner of both, and the presence check
+ * proves that the client runs in that Codespace. The token is discarded afterwards, and only its SHA-256 hash is kept.
  */
 import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
@@ -22,7 +22,7 @@ import { confirmMemberships, type MembershipQuery, type Memberships } from './me
 
 export interface CodespaceOptions {
   readonly api: GithubApiOptions;
-  /** The organization's GitHub App. If absent, teams and roles are not confirmed. */
+  /** The organization's GitHub App. Without it, teams and roles cannot be confirmed. */
   readonly app?: GithubApp;
   readonly presence: PresenceCheck;
 }
@@ -45,10 +45,13 @@ const Codespace = z.object({
 type Codespace = z.infer<typeof Codespace>;
 const Repository = z.object({ id });
 
-/** `OWNER/NAME`, where neither part is `.` or `..`. A repository name may begin with a dot (`.github`). */
+/** Matches `OWNER/NAME`, where neither part is `.` or `..`. The repository name may start with a dot (`.github`). */
 const REPOSITORY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*\/(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
-/** GitHub's tokens are currently 40 characters long. Newer formats have a few hundred characters. */
+/**
+ * Matches anything that could be a GitHub token. Tokens are currently 40 characters long, but newer formats have a few
+ * hundred characters.
+ */
 const TOKEN = /^[\x21-\x7e]{1,2048}$/;
 
 const REFUSED_BEFORE: IssuerResponse = {
@@ -58,9 +61,9 @@ const REFUSED_BEFORE: IssuerResponse = {
 };
 
 /**
- * Creates a limiter for invalid tokens. After many wrong credentials, GitHub blocks all requests from an address, even
- * those with valid credentials ("Authenticating to the REST API", failed login limit).
- * @param clock Unix ms
+ * Creates a limiter for invalid tokens. After too many failed logins from an address, GitHub blocks all of that
+ * address's requests, even those with valid credentials ("Authenticating to the REST API", failed login limit).
+ * @param clock returns the current time in Unix milliseconds
  */
 export function createCodespaceTokenLimiter(clock: () => number) {
   return createGuessLimiter<IssuerResponse>({
@@ -73,9 +76,9 @@ export function createCodespaceTokenLimiter(clock: () => number) {
 }
 
 /**
- * Attests a Codespace.
- * @param trust trust section of the current access file
- * @param query teams and roles that the access file mentions
+ * Attests a Codespace by its token and name, and checks that the client is present in it.
+ * @param trust the `trust` section of the current access file
+ * @param query the teams and roles that the access file refers to
  * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`,
  *   `presence_*`, `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
  */
@@ -98,7 +101,7 @@ export async function attestCodespace(
   }
   refuseOtherKinds(proof.token);
   const { guesses } = options;
-  // Send this request first, so that an invalid token costs only one request.
+  // Send this request first so that an invalid token only costs one request.
   const userAnswer =
     (await guesses.verify(proof.token, presenter.source, () => requestGithub('/user', proof.token, options.api))) ??
     REFUSED_BEFORE;
@@ -122,7 +125,7 @@ export async function attestCodespace(
       },
     );
   }
-  // If the agent is already listening, run the presence check in parallel with the requests to GitHub.
+  // If the agent is already listening on a port, run the presence check in parallel with the requests to GitHub.
   const givingUp = new AbortController();
   const show = () => options.presence.show({ codespace, token: proof.token, presenter }, givingUp.signal);
   const early = presenter.presence && 'exchange' in presenter.presence ? show() : undefined;
@@ -134,8 +137,8 @@ export async function attestCodespace(
     givingUp.abort();
     throw thrown;
   }
-  // Check presence before memberships, so that a client outside the Codespace cannot learn anything about the
-  // developer's teams or use up the App's rate limit.
+  // Wait for the presence check before querying memberships. Otherwise, a client outside the Codespace could learn
+  // about the developer's teams or use up the App's rate limit.
   const known = whatIsKnown(proof, user, codespace);
   presenter.identified?.(known);
   const presence = await (early ?? show());
@@ -145,8 +148,8 @@ export async function attestCodespace(
 }
 
 /**
- * Refuses a token that does not belong to a user. If `GET /user` responds with 403, the token belongs to a workflow or
- * an installation, as in a prebuild.
+ * Rejects a token that does not belong to a user. If GitHub responds to `GET /user` with 403, the token belongs to a
+ * workflow or an installation, as is the case in a prebuild.
  */
 function refuseStranger(answer: IssuerResponse): void {
   if (answer.status < 300) return;
@@ -162,10 +165,10 @@ function refuseStranger(answer: IssuerResponse): void {
 }
 
 /**
- * Returns GitHub's description of the Codespace. It was read with the Codespace's own token, or is read with the
- * organization's App if the token is scoped to its repository (403 or 404). In either case, the token only proves who
- * its owner is, and the URL of every forwarded port reveals the Codespace's name. The presence check must prove that
- * the client runs in the Codespace.
+ * Returns GitHub's description of the Codespace. It is read with the Codespace's own token, or with the organization's
+ * App if that token is limited to its repository (403 or 404). In either case, the token only proves who its owner is,
+ * and the Codespace's name is visible in the URL of every forwarded port. The presence check therefore has to prove
+ * that the client runs in the Codespace.
  */
 async function findCodespace(
   answer: IssuerResponse,
@@ -194,10 +197,10 @@ async function findCodespace(
 }
 
 /**
- * Refuses a Codespace that does not belong to the organization. A Codespace belongs to the organization that pays for
- * it, as long as its developer is a member. If the developer pays, the Codespace must be on one of the organization's
- * repositories, and the developer must be a member, because anyone can open a Codespace on a public repository at their
- * own cost.
+ * Rejects a Codespace that does not belong to the organization. A Codespace belongs to the organization that pays for
+ * it, provided that its developer is a member. If the developer pays, the Codespace must be for one of the
+ * organization's repositories. The developer must be a member in this case too, because anyone can open a Codespace on
+ * a public repository at their own cost.
  */
 async function refuseForeign(
   codespace: Codespace,
@@ -205,7 +208,7 @@ async function refuseForeign(
   organization: string,
   app: GithubApp | undefined,
 ): Promise<void> {
-  // If an App is installed, compare ids, because a login that an organization gives up can be registered by others.
+  // If an App is installed, compare IDs, because anyone can register a login after an organization has given it up.
   const organizationId = await app?.organizationId(organization);
   const isTrusted = (account: z.infer<typeof Account>) =>
     organizationId === undefined
@@ -213,7 +216,7 @@ async function refuseForeign(
       : account.id === organizationId;
   const isPaid = isTrusted(codespace.billable_owner);
   // GitHub may keep a former member's Codespaces running for a while at the organization's cost. Without an App, the
-  // broker cannot check memberships. It can only refuse users who are known to have left.
+  // broker cannot check memberships and can only reject users who are known to have left.
   const hasLeft = app?.losses.isLost({ kind: 'member', organization: organization.toLowerCase(), user }) ?? false;
   if (isPaid && organizationId === undefined && !hasLeft) return;
   if ((isPaid || isTrusted(codespace.repository.owner)) && app && (await app.isMember(organization, user))) return;
@@ -231,9 +234,8 @@ async function refuseForeign(
 }
 
 /**
- * Refuses a token that cannot read the Codespace's repository. The repository is queried by the name that GitHub has
- * just returned, and its id is compared. For a public repository, this does not prove anything, because every token can
- * read it.
+ * Rejects a token that cannot read the Codespace's repository. The repository is looked up by the name that GitHub has
+ * just returned, and its ID must match. For public repositories, this proves nothing, because any token can read them.
  */
 async function refuseOtherRepositories({ repository }: Codespace, token: string, api: GithubApiOptions): Promise<void> {
   const path = REPOSITORY.test(repository.full_name) ? `/repos/${repository.full_name}` : undefined;
@@ -247,7 +249,7 @@ async function refuseOtherRepositories({ repository }: Codespace, token: string,
   );
 }
 
-/** Builds the part of the attestation that is known before memberships are queried. */
+/** Builds the part of the attestation that is known before any memberships are queried. */
 function whatIsKnown(
   proof: CodespaceProof,
   user: z.infer<typeof User>,
@@ -266,7 +268,7 @@ function whatIsKnown(
       login: user.login,
       codespace_id: codespace.id,
       codespace_name: codespace.name,
-      // True if this Codespace was created from a prebuild. It is not a prebuild itself.
+      // This means that the Codespace was created from a prebuild, not that it is one itself.
       created_from_prebuild: codespace.prebuild ?? false,
       repository: repository.full_name,
       repository_id: repository.id,
@@ -287,11 +289,11 @@ function whatIsKnown(
   };
 }
 
-// The kind of a GitHub token is recognized by its prefix, before any request to GitHub.
+// The kind of a GitHub token is determined from its prefix before any request is sent to GitHub.
 
 /**
- * Prefix of GITHUB_TOKEN in a Codespace. Each kind of GitHub token has its own prefix (GitHub, "About authentication to
- * GitHub").
+ * The prefix of the GITHUB_TOKEN in a Codespace. Every kind of GitHub token has its own prefix (GitHub, "About
+ * authentication to GitHub").
  */
 const CODESPACE = 'ghu_';
 const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
@@ -300,12 +302,14 @@ const OTHERS: readonly (readonly [prefix: string, what: string])[] = [
   ['gho_', 'an OAuth app token'],
   ['ghr_', 'a refresh token'],
 ];
-/** Prefix of workflow and installation tokens, which do not belong to a user. Prebuilds have such a token. */
+/**
+ * The prefix of workflow and installation tokens, which do not belong to a user. Prebuilds have a token of this kind.
+ */
 const INSTALLATION = 'ghs_';
 
 /**
- * Refuses kinds of tokens that a Codespace never has, such as a personal token that was leaked elsewhere. The prefix
- * does not prove anything about the token's permissions.
+ * Rejects kinds of tokens that a Codespace never has, such as a personal access token that was leaked somewhere else.
+ * The prefix proves nothing about the token's permissions.
  * @throws MeshpassError `proof_token_kind`, `proof_prebuild`
  */
 function refuseOtherKinds(token: string): void {

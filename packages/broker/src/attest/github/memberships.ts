@@ -1,4 +1,4 @@
-/** Queries GitHub about the teams and roles of a user. */
+/** Queries GitHub for a user's teams and roles. */
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
@@ -7,13 +7,13 @@ import { z } from 'zod';
 import type { ReadGithub } from './api.ts';
 import { encodePathSegment, type GithubUser, parseGithubResponse, teamPath } from './api.ts';
 
-/** The memberships to query. */
+/** The memberships to query GitHub for. */
 export interface MembershipQuery {
-  /** `ORG/SLUG` in lower case, or `ORG/#ID`. */
+  /** Teams, as `ORG/SLUG` in lower case or as `ORG/#ID`. */
   readonly teams: readonly string[];
-  /** `ORG/admin` and `ORG/member` in lower case. */
+  /** Roles, as `ORG/admin` or `ORG/member` in lower case. */
   readonly roles: readonly string[];
-  /** Teams in the access file's deny list. */
+  /** The teams in the access file's deny list. */
   readonly denied: readonly string[];
 }
 
@@ -34,10 +34,10 @@ export function membershipQuery(access: Access): MembershipQuery {
 }
 
 /**
- * Creates membership queries that are not cached. Each of them throws MeshpassError `issuer_unavailable` or
- * `issuer_rate_limited`.
- * @param organizationId returns an organization's id, or undefined if the organization may not be read. By default, the
- *   id of each organization is queried once.
+ * Creates functions that query memberships without caching. All of them can throw a MeshpassError (`issuer_unavailable`
+ * or `issuer_rate_limited`).
+ * @param organizationId returns an organization's ID, or undefined if the organization cannot be read. By default, the
+ *   ID of each organization is queried once and then remembered.
  */
 export function createMembershipQueries(
   read: ReadGithub,
@@ -55,16 +55,26 @@ export function createMembershipQueries(
     return answer && parseGithubResponse(OrganizationMembership, answer);
   };
   return {
-    /** Returns a team's path in GitHub's API, or undefined if the slug is invalid or the organization is unknown. */
+    /**
+     * Returns the path of a team's endpoint in GitHub's API, or undefined if the slug is invalid or the organization is
+     * unknown.
+     */
     teamPath: pathOf,
-    /** Returns the membership of the account that currently has this login, or undefined if GitHub shows none. */
+    /**
+     * Returns the membership of the account that currently has this login, or undefined if GitHub does not show one.
+     */
     membership,
-    /** Returns a user's role (`admin`, `member` or another GitHub role), or undefined without an active membership. */
+    /**
+     * Returns the user's role (`admin`, `member` or another GitHub role), or undefined if they have no active
+     * membership.
+     */
     roleIn: async (organization: string, user: GithubUser) => {
       const found = await membership(organization, user);
       return found?.state === 'active' && found.user.id === user.id ? found.role : undefined;
     },
-    /** Whether the login is an active member of the team. Undefined if GitHub cannot be queried about it. */
+    /**
+     * Whether the user with this login is an active member of the team. Undefined if GitHub cannot be queried for it.
+     */
     isInTeam: async (team: string, { login }: GithubUser) => {
       const [path, part] = [await pathOf(team), encodePathSegment(login)];
       if (path === undefined || part === undefined) return undefined;
@@ -76,7 +86,7 @@ export function createMembershipQueries(
       const path = await pathOf(team);
       return path !== undefined && (await read(organizationOf(team), path)) !== undefined;
     },
-    /** Whether the account still has this login. */
+    /** Whether the account with this ID still has this login. */
     hasLogin: async (organization: string, { id, login }: GithubUser) => {
       const answer = await read(organization, `/user/${id}`);
       const found = answer && parseGithubResponse(Account, answer);
@@ -88,9 +98,9 @@ export function createMembershipQueries(
 export type MembershipQueries = ReturnType<typeof createMembershipQueries>;
 
 /**
- * Returns the memberships that GitHub currently confirms. An admin also counts as a member. The user is confirmed not
- * to be in a denied team only if GitHub shows that team.
- * @param queries if undefined, no memberships are confirmed
+ * Returns the memberships that GitHub currently confirms. An admin is also considered a member. A denied team is only
+ * reported as one that the user is not in if GitHub shows that the team exists.
+ * @param queries sends the queries. If undefined, no memberships are confirmed.
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function confirmMemberships(
@@ -121,7 +131,7 @@ export function organizationOf(name: string): string {
   return name.split('/')[0]!;
 }
 
-/** Filters names with an asynchronous predicate. The predicate runs for all names in parallel. */
+/** Filters names with an asynchronous predicate, which is called for all names in parallel. */
 export async function filterAsync(
   names: readonly string[],
   isWanted: (name: string) => Promise<boolean>,

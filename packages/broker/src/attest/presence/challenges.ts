@@ -1,8 +1,8 @@
 /**
- * Issues challenges to workspaces that did not offer a port. The broker does not store issued challenges. Each nonce
- * contains its own expiry and authenticates the key and the Codespace that it was issued to, so only used nonces must
- * be remembered. The authentication key exists only in this process. After a takeover or a restart, workspaces get a
- * new challenge.
+ * Issues presence challenges to workspaces that did not offer a port. The broker does not store the challenges that it
+ * issues. Each nonce contains its expiry and is authenticated for the key and the Codespace that it was issued to, so
+ * the broker only has to remember the nonces that were used. The secret for this exists only in this process. After a
+ * takeover or a restart, workspaces get a new challenge.
  */
 import { createHmac } from 'node:crypto';
 import { createReplayMemory } from '@meshpass/identity/limits/replay';
@@ -10,22 +10,22 @@ import { type Clock, equalInConstantTime, type Random, toUnixSeconds } from '../
 
 /** The key and Codespace that a challenge is bound to. */
 export interface ChallengeBinding {
-  /** Thumbprint of the DPoP key. */
+  /** The thumbprint of the DPoP key. */
   readonly jkt: string;
-  /** Id of the Codespace at GitHub. */
+  /** GitHub's ID for the Codespace. */
   readonly codespaceId: number;
 }
 
 /**
- * Lifetime of a challenge, seconds. An agent answers within a second or two, but GitHub may need longer to detect a new
- * port.
+ * The lifetime of a challenge, in seconds. An agent answers within a second or two, but GitHub may take longer to
+ * detect a new port.
  */
 export const CHALLENGE_SECONDS = 60;
-/** Number of used nonces to remember. Clients can only use challenges that were issued for their own Codespace. */
+/** How many used nonces are remembered. Clients can only use challenges that were issued for their own Codespace. */
 const CAPACITY = 20_000;
 const HALF = 16;
 
-/** Creates the issuer of presence challenges. */
+/** Creates functions that issue and verify presence challenges. */
 export function createPresenceChallenges(clock: Clock, random: Random) {
   const used = createReplayMemory(CHALLENGE_SECONDS, CAPACITY, 'forget');
   const secret = random(32);
@@ -36,7 +36,7 @@ export function createPresenceChallenges(clock: Clock, random: Random) {
   };
   const pathOf = (nonce: string) => `/${seal(`path ${nonce}`).toString('base64url')}`;
   return {
-    /** Issues a challenge to a key and Codespace. */
+    /** Issues a challenge that is bound to a key and a Codespace. */
     issue(challenged: ChallengeBinding) {
       const head = Buffer.from(random(HALF));
       head.writeUInt32BE(toUnixSeconds(clock) + CHALLENGE_SECONDS);
@@ -45,8 +45,8 @@ export function createPresenceChallenges(clock: Clock, random: Random) {
     },
     /**
      * Verifies a challenge and marks it as used.
-     * @returns the path of the challenge, or undefined if it was not issued by this process, has expired, or was used
-     *   before
+     * @returns the path that the challenge requires, or undefined if the challenge was not issued by this process, has
+     *   expired or was already used
      */
     take(nonce: string, challenged: ChallengeBinding) {
       const now = toUnixSeconds(clock);

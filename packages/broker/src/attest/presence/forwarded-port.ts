@@ -1,57 +1,63 @@
 /**
- * Sends a request to a Codespace's port through GitHub's port forwarding ("Forwarding ports in your codespace"). A
- * private port responds at `https://NAME-PORT.app.github.dev` if the X-Github-Token may access the Codespace.
+ * Sends a request to a port of a Codespace through GitHub's port forwarding ("Forwarding ports in your codespace"). A
+ * private port is reachable at `https://NAME-PORT.app.github.dev` if the X-Github-Token header contains a token that
+ * may access the Codespace.
  *
- * The host is built only from the port number and the Codespace name that GitHub's API returned. It never contains text
- * that a workspace sent.
+ * The host name is built only from the port number and the Codespace name that GitHub's API returned. It never contains
+ * any text sent by a workspace.
  */
 import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 
-/** Sends GitHub tokens to an address other than GitHub's. For use in the lab only. */
+/** Overrides the address that GitHub tokens are sent to. Only use this in the lab. */
 export const labOnlyForwardingHost: unique symbol = Symbol('labOnlyForwardingHost');
 
 export interface ForwardingOptions {
-  /** Timeout for the entire request, milliseconds. */
+  /** The timeout for the entire request, in milliseconds. */
   readonly timeoutMs: number;
   /** Aborts the request. */
   readonly signal?: AbortSignal | undefined;
   readonly [labOnlyForwardingHost]?: {
     readonly host: string;
     readonly port: number;
-    /** Disables TLS, for unit tests on the loopback interface. */
+    /** Disables TLS for unit tests that use the loopback interface. */
     readonly plainHttp?: true;
   };
 }
 
 export interface ForwardedPort {
-  /** Codespace name, as returned by GitHub's API. */
+  /** The name of the Codespace, as returned by GitHub's API. */
   readonly name: string;
   readonly port: number;
-  /** Path that the broker has chosen, with a leading slash. */
+  /** The path to request, including the leading slash. It is chosen by the broker. */
   readonly path: string;
-  /** GitHub token that may access the Codespace. */
+  /** A GitHub token that is allowed to access the Codespace. */
   readonly token: string;
 }
 
 export type ForwardedPortResult =
-  /** The TLS connection to the forwarding host failed. A workspace cannot cause this. */
+  /** The TLS connection to the forwarding host failed, which a workspace cannot cause. */
   | { readonly outcome: 'unreachable'; readonly reason: string }
-  /** The connection succeeded, but the port did not answer: a redirect to the sign-in page, 401, 404 or a timeout. */
+  /**
+   * The connection succeeded, but the port did not answer: there was a redirect to the sign-in page, a 401, a 404 or a
+   * timeout.
+   */
   | { readonly outcome: 'unanswered'; readonly reason: string }
   | { readonly outcome: 'answered'; readonly body: string };
 
 const DOMAIN = 'app.github.dev';
-/** Maximum length of a DNS label (RFC 1035 section 2.3.4). */
+/** The maximum length of a DNS label (RFC 1035 section 2.3.4). */
 const LONGEST_LABEL = 63;
 const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
-/** Lowest allowed port. Lower ports belong to system services, so agents listen on a free port above them. */
+/**
+ * The lowest port that is allowed. Lower ports belong to system services, so agents listen on a free port above them.
+ */
 export const MIN_FORWARDED_PORT = 1024;
 export const MAX_PORT = 65_535;
-/** Maximum response size. The agent's JWS is about 500 bytes long. */
+/** The maximum response size in bytes. The agent's JWS is about 500 bytes long. */
 const MAX_BYTES = 4096;
 
-/** Returns the host of a forwarded port, or undefined if such a host cannot exist. */
+/** Returns the host name of a forwarded port, or undefined if no such host can exist. */
 function forwardingHost(name: string, port: number): string | undefined {
   const label = `${name}-${port}`;
   const fits = NAME.test(name) && label.length <= LONGEST_LABEL;
@@ -59,7 +65,7 @@ function forwardingHost(name: string, port: number): string | undefined {
   return fits && isPort ? `${label}.${DOMAIN}` : undefined;
 }
 
-/** Requests a path on a forwarded port. Never throws, never follows redirects, and reads at most 4 KiB. */
+/** Requests a path on a forwarded port. This never throws, never follows redirects and reads at most 4 KiB. */
 export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOptions): Promise<ForwardedPortResult> {
   const host = forwardingHost(asked.name, asked.port);
   if (host === undefined)
@@ -97,7 +103,7 @@ export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOp
       let size = 0;
       response.on('data', (chunk: Buffer) => {
         size += chunk.length;
-        // A longer body cannot be the answer of our agent.
+        // A body this long cannot have been sent by our agent.
         if (size > MAX_BYTES) settle({ outcome: 'answered', body: '' });
         else chunks.push(chunk);
       });
@@ -109,7 +115,9 @@ export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOp
   });
 }
 
-/** Describes a response. Omits the redirect target, because it may contain a GitHub secret. */
+/**
+ * Describes a response that was not successful. The redirect target is omitted because it may contain a GitHub secret.
+ */
 function refusalOf({ statusCode = 0 }: IncomingMessage): string {
   const isRedirect = statusCode >= 300 && statusCode < 400;
   return `status ${statusCode}${isRedirect ? ', a redirect to the sign-in page' : ''}`;

@@ -1,11 +1,11 @@
 /**
- * Verifies presence: the holder of the DPoP key must answer from within the Codespace. A token and a name can be copied
- * elsewhere, but a port of the Codespace cannot.
+ * Verifies presence: the holder of the DPoP key has to answer from within the Codespace. A token and a name can be
+ * copied to another machine, but a port of the Codespace cannot.
  *
- * If an exchange contains a port on which the agent already listens, the broker fetches a path of its own choice
- * through GitHub's port forwarding. It accepts only a JWS signed with that key (docs/interfaces/protocol.md). An
- * exchange without a port is refused with a challenge. The agent then opens a port to answer the challenge, and repeats
- * the exchange with the nonce and the port.
+ * If a token exchange names a port on which the agent is already listening, the broker requests a path of its own
+ * choice through GitHub's port forwarding. It only accepts a JWS signed with that key as the answer
+ * (docs/interfaces/protocol.md). An exchange without a port is rejected with a challenge. The agent then opens a port
+ * to answer the challenge and repeats the exchange with the nonce and the port.
  */
 import { type Attestation, dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
 import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
@@ -16,31 +16,34 @@ import { CHALLENGE_SECONDS, type ChallengeBinding, createPresenceChallenges } fr
 import { type ForwardingOptions, requestForwardedPort } from './forwarded-port.ts';
 
 /**
- * Whether Codespaces must prove their presence. docs/operating-broker.md explains the cost and protection of each mode.
+ * Determines whether Codespaces have to prove their presence. docs/operating-broker.md explains what each mode costs
+ * and what it protects against.
  */
 export const PRESENCE_MODES = ['required', 'preferred', 'off'] as const;
 export type PresenceMode = (typeof PRESENCE_MODES)[number];
 
-/** The client that presents a proof. */
+/** The client that is presenting a proof. */
 export interface Presenter {
-  /** Thumbprint of the key that signed the exchange's DPoP proof. */
+  /** The thumbprint of the key that signed the exchange's DPoP proof. */
   readonly jkt: string;
-  /** Source address of the request. */
+  /** The source address of the request. */
   readonly source: string;
-  /** Port on which the workspace answers, either to an earlier challenge or to this exchange (`exchangeDigest`). */
+  /**
+   * The port on which the workspace answers, either to an earlier challenge or for this exchange (`exchangeDigest`).
+   */
   readonly presence?:
     | { readonly nonce: string; readonly port: number }
     | { readonly exchange: string; readonly port: number }
     | undefined;
   /**
-   * Called once GitHub has identified the Codespace and its owner, even if the proof is then refused. If the proof was
-   * stolen, the audit row shows the owner.
+   * Called once GitHub has identified the Codespace and its owner, even if the proof is rejected later. That way, the
+   * audit row shows who a stolen proof belongs to.
    */
   readonly identified?: (identity: Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>) => void;
 }
 
 export interface PresenceClaim {
-  /** Id and name of the Codespace, according to GitHub. */
+  /** The Codespace's ID and name, as reported by GitHub. */
   readonly codespace: { readonly id: number; readonly name: string };
   readonly token: string;
   readonly presenter: Presenter;
@@ -50,20 +53,20 @@ export type PresenceCheck = ReturnType<typeof createPresenceCheck>;
 
 export interface PresenceOptions {
   readonly mode: PresenceMode;
-  /** Public URL of this broker. It must be the `aud` of answers. */
+  /** The public URL of this broker. Answers must have it as their `aud` claim. */
   readonly broker: string;
   readonly forwarding: ForwardingOptions;
   readonly clock: Clock;
   readonly random: Random;
 }
 
-/** Creates the presence check. */
+/** Creates the check that verifies whether a client is running in its Codespace. */
 export function createPresenceCheck({ mode, broker, forwarding, clock, random }: PresenceOptions) {
   const challenges = createPresenceChallenges(clock, random);
   return {
     /**
-     * Verifies that the presenter is present in the Codespace.
-     * @param signal aborts the check when its result is no longer needed
+     * Verifies that the client presenting a proof is present in the Codespace.
+     * @param signal aborts the check if its result is no longer needed
      * @throws MeshpassError `presence_*`
      */
     async show({ codespace, token, presenter }: PresenceClaim, signal?: AbortSignal): Promise<PresenceOutcome> {
@@ -123,30 +126,33 @@ export function createPresenceCheck({ mode, broker, forwarding, clock, random }:
     );
   }
 
-  // The nonce is valid only for this request and exchange, so it is not stored.
+  // This nonce is only valid for this request and this exchange, so it does not have to be stored.
   function fresh(exchange: string) {
     const nonce = random(32).toString('base64url');
     return { nonce, path: presencePath(nonce), exchange };
   }
 }
 
-// Verifies that the answer from a Codespace's port was signed with the DPoP key, for this challenge and this broker.
+// Verifies that the answer from a Codespace's port was signed with the DPoP key for this challenge and this broker.
 
 interface ExpectedAnswer {
-  /** Thumbprint of the key that signed the exchange's DPoP proof. */
+  /** The thumbprint of the key that signed the exchange's DPoP proof. */
   readonly jkt: string;
   readonly nonce: string;
   readonly path: string;
-  /** Public URL of this broker. */
+  /** The public URL of this broker. */
   readonly broker: string;
   readonly codespaceName: string;
-  /** Digest of the exchange that offered a port (`exchangeDigest`). Undefined if a refusal contained the challenge. */
+  /**
+   * The digest of the exchange that offered a port (`exchangeDigest`). Undefined if the answer is to a challenge from
+   * an earlier response.
+   */
   readonly exchange: string | undefined;
-  /** Unix seconds. */
+  /** The current time in Unix seconds. */
   readonly now: number;
 }
 
-/** Tolerated error of the agent's estimate of the broker's clock, seconds. */
+/** How far the agent's estimate of the broker's clock may be off, in seconds. */
 const DRIFT_SECONDS = 60;
 const Header = z.strictObject({
   typ: z.literal(PRESENCE_TYPE),
@@ -162,7 +168,7 @@ const Claims = z.strictObject({
   exchange: z.string().max(64).optional(),
 });
 
-/** Returns what is wrong with an answer, for the logs, or undefined if it is valid. */
+/** Returns a description of what is wrong with an answer, for the log, or undefined if the answer is valid. */
 function faultOfAnswer(body: string, expected: ExpectedAnswer): string | undefined {
   const jws = parseJws(body);
   if (!jws) return 'not a compact JWS';

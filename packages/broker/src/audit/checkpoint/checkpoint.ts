@@ -1,36 +1,41 @@
-/** Checkpoint (c2sp.org/tlog-checkpoint): a signed note with the log's name, row count and Merkle tree root. */
+/**
+ * Formats and parses checkpoints (c2sp.org/tlog-checkpoint). A checkpoint is a signed note that contains the log's
+ * name, its row count and the root of its Merkle tree.
+ */
 import { type NoteVerifier, openNote } from './note.ts';
 
-/** Restore details in the first checkpoint of an epoch. */
+/** The details of a restore, as recorded in the first checkpoint of an epoch. */
 export interface Restore {
-  /** Log name in the newest known checkpoint. */
+  /** The log name in the latest known checkpoint. */
   readonly of: string;
-  /** Number of rows that were kept: all rows in the restored database. */
+  /** The number of rows that were kept, which is every row in the restored database. */
   readonly kept: number;
-  /** Number of kept rows that earlier checkpoints prove. */
+  /** The number of kept rows that earlier checkpoints prove. */
   readonly agreed: number;
-  /** Number of rows in the newest known checkpoint; undefined if no valid one was known. */
+  /** The number of rows in the latest known checkpoint, or undefined if there is no valid checkpoint. */
   readonly signed: number | undefined;
 }
 
 export interface Checkpoint {
   readonly origin: string;
-  /** Epoch of the log (epoch.ts). */
+  /** The epoch of the log (epoch.ts). */
   readonly epoch: number;
   readonly size: number;
-  /** Root hash, hex. The note contains it as base64. */
+  /** The root hash in hex. In the note, it is encoded as base64. */
   readonly root: string;
-  /** Whether the log was pruned up to this checkpoint; see CUT. */
+  /** Whether the log was pruned up to this checkpoint. See `CUT`. */
   readonly isCut: boolean;
-  /** The restore that started the epoch; absent from the epoch's later checkpoints. */
+  /** The restore that started the epoch. Absent from later checkpoints of the epoch. */
   readonly restore?: Restore | undefined;
 }
 
-/** Extension line that marks a checkpoint as the replacement for pruned rows. No other checkpoint may replace rows. */
+/**
+ * The extension line that marks a checkpoint as a replacement for pruned rows. No other checkpoint may replace rows.
+ */
 const CUT = 'meshpass.dev/pruned-up-to-here';
 const RESTORE = /^meshpass\.dev\/restored (\S+) kept (\d{1,15}) agreed (\d{1,15}) signed (\d{1,15}|unknown)$/;
 
-/** Formats a checkpoint as the text of a note. */
+/** Formats a checkpoint as note text. */
 export function formatCheckpoint({ origin, size, root, isCut, restore }: Omit<Checkpoint, 'epoch'>): string {
   const lines = [origin, `${size}`, Buffer.from(root, 'hex').toString('base64')];
   if (isCut) lines.push(CUT);
@@ -42,8 +47,8 @@ export function formatCheckpoint({ origin, size, root, isCut, restore }: Omit<Ch
 }
 
 /**
- * Returns two ranges of rows, each as first and last: the rows that a restore lost, and the rows that it kept although
- * no checkpoint proves them.
+ * Returns two ranges of rows, each given by its first and last row: the rows lost in a restore, and the rows kept even
+ * though no checkpoint proves them.
  */
 export function restoreGap({ kept, agreed, signed }: Pick<Restore, 'kept' | 'agreed' | 'signed'>) {
   return {
@@ -52,7 +57,7 @@ export function restoreGap({ kept, agreed, signed }: Pick<Restore, 'kept' | 'agr
   };
 }
 
-/** Returns the log's name in an epoch. In the first epoch, that is the key's name. */
+/** Returns the log's name in the given epoch. In the first epoch, this is the key's name. */
 export function originOf([key]: readonly NoteVerifier[], epoch: number): string {
   const base = key?.name ?? '';
   return epoch === 1 ? base : `${base}/${epoch}`;
@@ -70,7 +75,7 @@ export function epochOf(verifiers: readonly NoteVerifier[], origin: string): num
 }
 
 /**
- * Verifies a note and parses its checkpoint.
+ * Verifies a note and parses the checkpoint that it contains.
  * @returns the checkpoint if one of the keys signed it for its own log; otherwise the reason why it was rejected
  */
 export function readCheckpoint(

@@ -1,6 +1,6 @@
 /**
- * Stores the newest audit log checkpoint in a ConfigMap, which survives both the Pod and the database. Its admission
- * policy (audit-checkpoint.yaml in the chart) prevents any rollback, even by the broker.
+ * Stores the latest audit log checkpoint in a ConfigMap, which outlives both the Pod and the database. An admission
+ * policy (audit-checkpoint.yaml in the chart) prevents anyone, including the broker, from rolling the ConfigMap back.
  */
 
 import { MeshpassError } from '@meshpass/identity';
@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { openSharedObject, type SharedObjectOptions } from '../../mesh/index.ts';
 import { type CheckpointSink, isOlder, type LogPosition } from './sink.ts';
 
-/** Maximum write attempts. A conflict means that two brokers are writing during a takeover. */
+/** The maximum number of attempts to write. A conflict means that two brokers are writing during a takeover. */
 const ATTEMPTS = 3;
 
 const number = z
@@ -65,7 +65,9 @@ export async function openConfigMapSink(options: SharedObjectOptions) {
   return { sink, close: map.close };
 }
 
-/** Parses the ConfigMap's data, if any. Unreadable data counts as an invalid checkpoint, never as a missing one. */
+/**
+ * Parses the ConfigMap's data, if any. Unreadable data is treated as an invalid checkpoint rather than a missing one.
+ */
 function keptIn(data: Readonly<Record<string, string>>) {
   if (Object.keys(data).length === 0) return undefined;
   const parsed = Data.safeParse(data);

@@ -1,8 +1,8 @@
 /**
- * Epochs of a log. A log restored from a backup cannot continue under its name, because its next signatures would
- * contradict earlier ones. An operator declares the restore (accept-restore.ts), and the log continues under the next
- * epoch's name. The first checkpoint of an epoch is kept permanently. It documents which rows were kept and which are
- * missing.
+ * Manages the epochs of a log. A log that was restored from a backup cannot continue under its name, because its next
+ * signatures would contradict earlier ones. An operator therefore declares the restore (accept-restore.ts), and the log
+ * continues under the name of the next epoch. The first checkpoint of an epoch is kept permanently, because it
+ * documents which rows were kept and which are missing.
  */
 import type { Db } from '../../store/index.ts';
 import { type Checkpoint, originOf, type Restore, readCheckpoint } from './checkpoint.ts';
@@ -12,24 +12,24 @@ import type { NoteVerifier } from './note.ts';
 /** A restore declared by a signed note. */
 export interface DeclaredRestore extends Restore {
   readonly epoch: number;
-  /** Size and root of the checkpoint, which covers the kept rows and the row that records the restore. */
+  /** The size of the declared checkpoint, which covers the kept rows and the row that records the restore. */
   readonly size: number;
   readonly root: string;
 }
 
-/** Returns a copy of the key that signs with the epoch's log name. */
+/** Returns a copy of the key that signs with the log's name in the given epoch. */
 export function keyForEpoch(key: AuditKey, epoch: number): AuditKey {
   return { ...key, epoch, origin: originOf(key.verifiers, epoch) };
 }
 
-/** Returns the current epoch, which the last declared restore started. */
+/** Returns the current epoch, which began with the last declared restore. */
 export function latestEpoch(restores: readonly DeclaredRestore[]): number {
   return restores.at(-1)?.epoch ?? 1;
 }
 
 /**
- * Whether a checkpoint still applies to the current rows. A checkpoint from an earlier epoch applies if every later
- * restore has confirmed its rows.
+ * Whether a checkpoint still applies to the current rows. A checkpoint from an earlier epoch still applies if every
+ * restore since then has confirmed its rows.
  */
 export function isCheckpointInForce(
   { epoch, size }: Pick<Checkpoint, 'epoch' | 'size'>,
@@ -39,10 +39,10 @@ export function isCheckpointInForce(
 }
 
 /**
- * Parses declared restores. A record that no key can verify is skipped if a later restore kept its row as unproven. In
- * that case, the key was lost, and the loss was declared.
- * @param notes in epoch order
- * @returns the declared restores, and a description of the first invalid note's problem
+ * Parses the declared restores. A record that none of the keys can verify is skipped if a later restore kept its row as
+ * unproven, which means that the key was lost and the loss was declared.
+ * @param notes the notes that declare restores, ordered by epoch
+ * @returns the declared restores, and the problem with the first invalid note, if any
  */
 export function readRestores(
   notes: readonly string[],
@@ -78,18 +78,18 @@ function readDeclared(
   return { ...restore, epoch, size, root };
 }
 
-/** Whether any restore kept this row as unproven. */
+/** Whether any restore kept this row even though it is unproven. */
 export function isUnproven(row: number, restores: readonly Pick<Restore, 'agreed' | 'kept'>[]): boolean {
   return restores.some(({ agreed, kept }) => agreed < row && row <= kept);
 }
 
-/** Reads the origin and size of a note without verifying it. */
+/** Parses a note's origin and size without verifying the note. */
 export function parseUnverifiedNote(note: string): { readonly origin: string; readonly size: number } {
   const [origin = '', size = ''] = note.split('\n', 2);
   return { origin, size: /^\d{1,15}$/.test(size) ? Number(size) : 0 };
 }
 
-/** Reads the log's current epoch from the store, even if the record of it cannot be verified. */
+/** Reads the log's current epoch from the store, even if the note that records it cannot be verified. */
 export async function readEpoch(db: Db): Promise<number> {
   const last = await db
     .selectFrom('audit_restores')
@@ -98,12 +98,12 @@ export async function readEpoch(db: Db): Promise<number> {
   return last?.epoch ?? 1;
 }
 
-/** Reads the restores declared in the store: see readRestores(). */
+/** Reads the restores declared in the store. See `readRestores()`. */
 export async function readStoredRestores(db: Db, verifiers: readonly NoteVerifier[]) {
   return readRestores(await readRestoreNotes(db), verifiers);
 }
 
-/** Reads the notes that declare restores, in epoch order. */
+/** Reads the notes that declare restores, ordered by epoch. */
 export async function readRestoreNotes(db: Db): Promise<string[]> {
   const rows = await db.selectFrom('audit_restores').select('note').orderBy('epoch').execute();
   return rows.map(({ note }) => note);

@@ -1,6 +1,6 @@
 /**
- * Audit log key: an Ed25519 key in a PEM file with mode 0600, never in the store. If the file contains more than one
- * key, the first one signs and the rest only verify.
+ * Manages the audit log's key. It is an Ed25519 key in a PEM file with mode 0600, and is never written to the store. If
+ * the file contains more than one key, the first one signs and the others can only verify.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
@@ -8,20 +8,22 @@ import { readKeyFile } from '../../base/index.ts';
 import { createNoteVerifier, type NoteVerifier, signNote } from './note.ts';
 
 export interface AuditKey {
-  /** The log's name in this epoch. In the first epoch, it is the key's name: the broker's host followed by `/audit`. */
+  /**
+   * The log's name in this epoch. In the first epoch, this is the key's name: the broker's host followed by `/audit`.
+   */
   readonly origin: string;
-  /** Epoch whose checkpoints this key signs (epoch.ts). */
+  /** The epoch whose checkpoints this key signs (epoch.ts). */
   readonly epoch: number;
-  /** Verifiers. The first belongs to the signing key. */
+  /** The keys that verify checkpoints, starting with the one that belongs to the signing key. */
   readonly verifiers: readonly [NoteVerifier, ...NoteVerifier[]];
-  /** Signs a text and returns the note. */
+  /** Signs text and returns the note. */
   readonly sign: (text: string) => string;
 }
 
 /**
- * Opens the key file.
- * @param file PEM (PKCS#8, Ed25519)
- * @param publicUrl the broker's public URL; its host becomes part of the log's name
+ * Opens the file that contains the audit log's keys.
+ * @param file a PEM file (PKCS#8, Ed25519)
+ * @param publicUrl the broker's public URL, whose host becomes part of the log's name
  * @param generate whether to create the file if it is missing
  * @throws MeshpassError `config_invalid`
  */
@@ -47,7 +49,7 @@ function readKey(pem: string): KeyObject {
   try {
     key = createPrivateKey(pem);
   } catch {
-    // Dropped because the parser's error may quote the file.
+    // Ignore the parser's error, because it may quote the file.
   }
   if (key?.asymmetricKeyType === 'ed25519') return key;
   throw new MeshpassError('config_invalid', 'The audit key must be an Ed25519 key in PEM.');

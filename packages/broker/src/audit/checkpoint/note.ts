@@ -1,36 +1,36 @@
 /**
- * Signed notes (c2sp.org/signed-note): text, an empty line, and signatures with key names. Only Ed25519 is supported.
- * Signatures by other witnesses are ignored.
+ * Signs and verifies notes (c2sp.org/signed-note). A note consists of a text, an empty line, and signatures with key
+ * names. Only Ed25519 is supported. Signatures by other witnesses are ignored.
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 
-/** A named public key. Its text has the verifier format `NAME+ID+BASE64`. */
+/** A public key with a name. Its `text` has the verifier key format `NAME+ID+BASE64`. */
 export type NoteVerifier = Readonly<ReturnType<typeof createNoteVerifier>>;
 
 const ED25519 = 0x01;
 const KEY_BYTES = 32;
 const MAX_NOTE = 64 * 1024;
-/** Maximum length of an unknown signer's name in an error message, characters. */
+/** The maximum length of an unknown signer's name in an error message, in characters. */
 const LONGEST_NAME = 100;
-/** DER prefix of a 32-byte Ed25519 public key (RFC 8410 section 4). */
+/** The DER prefix of a 32-byte Ed25519 public key (RFC 8410 section 4). */
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
 
 /**
- * Builds a verifier for a public key.
- * @param name must not contain white space or `+`
+ * Creates a verifier from a public key.
+ * @param name the name of the key, which must not contain white space or `+`
  */
 export function createNoteVerifier(name: string, publicKey: KeyObject) {
   const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(SPKI.length);
   const typed = Buffer.concat([Buffer.of(ED25519), raw]);
-  // The key id is the first four bytes of the hash of the name and key.
+  // The key id is the first four bytes of a hash over the name and the key.
   const id = createHash('sha256').update(`${name}\n`).update(typed).digest('hex').slice(0, 8);
   return { name, id, key: publicKey, text: `${name}+${id}+${typed.toString('base64')}` };
 }
 
 /**
- * Parses a verifier.
+ * Parses a verifier key.
  * @throws MeshpassError `usage` if the text is not an Ed25519 verifier key
  */
 export function parseVerifier(text: string): NoteVerifier {
@@ -45,8 +45,8 @@ export function parseVerifier(text: string): NoteVerifier {
 }
 
 /**
- * Signs a text as a note.
- * @param text non-empty lines, each ending with a newline
+ * Signs text and returns it as a note.
+ * @param text non-empty lines that each end with a newline
  */
 export function signNote(text: string, verifier: NoteVerifier, privateKey: KeyObject): string {
   const signature = sign(null, Buffer.from(text), privateKey);
@@ -55,8 +55,8 @@ export function signNote(text: string, verifier: NoteVerifier, privateKey: KeyOb
 }
 
 /**
- * Verifies a note.
- * @returns the text if one of the keys signed it; otherwise the reason why the note was rejected
+ * Verifies that one of the given keys signed a note.
+ * @returns the text if it was; otherwise the reason why the note was rejected
  */
 export function openNote(
   note: string,

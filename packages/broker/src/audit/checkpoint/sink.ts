@@ -1,6 +1,6 @@
 /**
- * Storage for the newest checkpoint, outside the store. An attacker with access to the store can roll back its rows and
- * checkpoints together, so a sink must be out of the attacker's reach.
+ * Stores the latest checkpoint outside the store. An attacker with access to the store could roll back its rows and
+ * checkpoints together, so sinks must be out of reach.
  */
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -12,21 +12,21 @@ import type { NoteVerifier } from './note.ts';
 
 export interface StoredNote {
   readonly note: string;
-  /** When the note was stored, RFC 3339, if the sink records it. */
+  /** When the note was stored, in RFC 3339 format, if the sink records it. */
   readonly time?: string | undefined;
 }
 
-/** Sort key of a checkpoint: epoch, then size. */
+/** The position of a checkpoint in the log. Checkpoints are ordered first by epoch and then by size. */
 export interface LogPosition {
   readonly epoch: number;
   readonly size: number;
 }
 
 export interface CheckpointSink {
-  /** Display name: `the file /var/lib/...`. */
+  /** The display name, such as `the file /var/lib/...`. */
   readonly name: string;
   /**
-   * Reads the stored note; undefined if the sink has none.
+   * Reads the stored note. Returns undefined if the sink is empty.
    * @throws MeshpassError if the sink does not respond
    */
   readonly read: () => Promise<StoredNote | undefined>;
@@ -36,13 +36,13 @@ export interface CheckpointSink {
    */
   readonly write: (note: string, mark: LogPosition) => Promise<void>;
   /**
-   * Checks whether a checkpoint would be accepted, without storing it.
-   * @throws MeshpassError with the reason if it would not
+   * Checks whether the sink would accept a checkpoint, without storing it.
+   * @throws MeshpassError with the reason if the sink would reject it
    */
   readonly rehearse?: (note: string, mark: LogPosition) => Promise<void>;
 }
 
-/** Whether `a` is older than `b`. */
+/** Whether position `a` is older than position `b`. */
 export function isOlder(a: LogPosition, b: LogPosition): boolean {
   return a.epoch < b.epoch || (a.epoch === b.epoch && a.size < b.size);
 }
@@ -50,10 +50,10 @@ export function isOlder(a: LogPosition, b: LogPosition): boolean {
 const MAX_FILE = 64 * 1024;
 
 /**
- * Creates a file sink. Each write durably replaces the whole file, but never with an older checkpoint, because a broker
- * that was frozen during a takeover may use the same file. Concurrent writes are not prevented here, because the store
- * fences the older broker.
- * @param verifiers trusted keys; a note that none of them signed may be overwritten
+ * Creates a sink that stores checkpoints in a file. Each write durably replaces the whole file, but never with an older
+ * checkpoint, because a broker that was frozen during a takeover may use the same file. There is no need to prevent
+ * concurrent writes, because the store fences the older broker.
+ * @param verifiers the trusted keys. A note that none of them signed may be overwritten
  */
 export function fileSink(file: string, verifiers: readonly NoteVerifier[]): CheckpointSink {
   const failed = (cause: unknown) =>
@@ -64,7 +64,7 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
   const read = async (): Promise<StoredNote | undefined> => {
     try {
       const { mtime, size } = await stat(file);
-      // A larger file is not read, because no checkpoint is this large.
+      // A larger file cannot be a checkpoint, so it is not read.
       const note = size > MAX_FILE ? 'too large' : await readFile(file, 'utf8');
       return { note, time: mtime.toISOString() };
     } catch (cause) {
@@ -81,7 +81,8 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
         throw new MeshpassError('store_unavailable', `A newer audit log checkpoint is stored in the file ${file}.`);
       try {
         await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-        // Named per process so that brokers sharing a file never write to the same temporary file.
+        // The temporary file is named after the host and process, so that brokers sharing a file never write to the
+        // same one.
         await replaceFile(file, note, `${file}.${hostname()}.${process.pid}.new`);
       } catch (cause) {
         throw failed(cause);
@@ -91,7 +92,6 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
 }
 
 export interface KnownCheckpoint {
-  /** Sink name. */
   readonly sink: string;
   readonly note: string;
   /** When the note was stored, if the sink records it. */
@@ -102,12 +102,12 @@ export interface KnownCheckpoint {
 export type KnownCheckpoints = Awaited<ReturnType<typeof readKnownCheckpoints>>;
 
 /**
- * Reads and verifies the checkpoints in the sinks.
+ * Reads and verifies the checkpoints in all sinks.
  * @throws MeshpassError if a sink does not respond
  */
 export async function readKnownCheckpoints(sinks: readonly CheckpointSink[], verifiers: readonly NoteVerifier[]) {
   const all: KnownCheckpoint[] = [];
-  /** Notes in the sinks that none of our keys signed for this log. */
+  /** Notes found in the sinks that were not signed for this log by any of our keys. */
   const invalid: { readonly sink: string; readonly note: string; readonly problem: string }[] = [];
   for (const { name: sink, read } of sinks) {
     const kept = await read();

@@ -1,7 +1,7 @@
 /**
- * Exports the log as JSON lines. The header contains the log's name, the state before the first row, and a signed
- * checkpoint that covers the last row. Earlier signed checkpoints and the rows follow. An export can be verified on its
- * own, or against a checkpoint from elsewhere.
+ * Exports the log as JSON lines. The first line is a header that contains the log's name, the state before the first
+ * row, and a signed checkpoint that covers the last row. It is followed by the earlier signed checkpoints and the rows.
+ * An export can be verified on its own, or against a checkpoint from elsewhere.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
@@ -21,17 +21,17 @@ const Header = z.strictObject({
   kind: z.literal('meshpass-audit'),
   version: z.literal(1),
   origin: z.string().min(1),
-  /** Verifier keys that the broker publishes. */
+  /** The verifier keys that the broker publishes. */
   keys: z.array(z.string()).min(1).max(16),
-  /** State before the first row. */
+  /** The state of the log before the first exported row. */
   start: z
     .strictObject({ size: z.number().int(), peaks: z.array(hex).max(64), hash: hex })
     .refine(isFrontier, 'has the wrong number of peaks for its size'),
-  /** Signed cut, if earlier rows were pruned. */
+  /** The signed cut that replaces the earlier rows, if any were pruned. */
   cut: note.nullable(),
-  /** Declared restores: the first checkpoint of each epoch. */
+  /** The declared restores, each represented by the first checkpoint of its epoch. */
   restores: z.array(note).max(1000).default([]),
-  /** Checkpoint that covers all rows, including the last one. */
+  /** The checkpoint that covers all rows, including the last one. */
   checkpoint: note,
 });
 export type ExportHeader = z.infer<typeof Header>;
@@ -75,7 +75,7 @@ export interface AuditExport {
 
 /**
  * Exports the durable part of the log.
- * @param after number of the row after which the export starts
+ * @param after the number of the last row that is not exported
  * @throws MeshpassError `audit_tampered`, `request_malformed`, `store_unavailable`
  */
 export async function exportLog(
@@ -115,8 +115,8 @@ export async function exportLog(
 }
 
 /**
- * Signs the export's checkpoint. A log that was altered cannot get a new checkpoint. It is exported with its last one,
- * so that verification can locate the change.
+ * Signs the checkpoint of the export. If the log was tampered with, it cannot get a new checkpoint. It is then exported
+ * with its last one, so that verification can locate the change.
  */
 async function closing(checkpoints: CheckpointSigner): Promise<SignedCheckpoint> {
   try {
@@ -135,8 +135,8 @@ export async function* serializeExport({ header, checkpoints, rows }: AuditExpor
 }
 
 /**
- * Reads an export.
- * @param lines without their newlines
+ * Parses an export.
+ * @param lines the lines of the export, without their newlines
  * @throws MeshpassError `request_malformed` if the first line is not an export header
  */
 export async function readExport(lines: AsyncIterable<string>): Promise<AuditExport> {

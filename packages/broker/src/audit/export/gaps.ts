@@ -1,16 +1,16 @@
 /**
- * Gaps that declared restores leave in a log, as reported by verification: missing rows, the operator who declared the
- * restore, and the checkpoints that the gap explains.
+ * Describes the gaps that declared restores leave in a log, as reported by verification: which rows are missing, which
+ * operator declared the restore, and which checkpoints the gap explains.
  */
 import { type Checkpoint, restoreGap } from '../checkpoint/checkpoint.ts';
 import { type DeclaredRestore, isUnproven } from '../checkpoint/epoch.ts';
 import { parseDetail, type SealedRow } from '../log/chain.ts';
 import type { Problem, VerifiedRows } from './verify-rows.ts';
 
-/** Rows that a declared restore removed from a log. */
+/** The rows missing from a log because of a declared restore. */
 export type Gap = ReturnType<typeof restoreGaps>[number];
 
-/** Lists the gap of each declared restore. */
+/** Returns the gap left by each declared restore. */
 export function restoreGaps(restores: readonly DeclaredRestore[], rows: ReadonlyMap<number, SealedRow>) {
   return restores.map((restore) => {
     const { epoch, kept, signed } = restore;
@@ -18,12 +18,15 @@ export function restoreGaps(restores: readonly DeclaredRestore[], rows: Readonly
     return {
       /** The log's epoch after the restore. */
       epoch,
-      /** Number of rows that were kept. */
+      /** The number of rows that were kept. */
       kept,
-      /** Whether the newest earlier checkpoint was known. If not, the number of missing rows is unknown. */
+      /** Whether the latest checkpoint before the restore was known. If not, the number of missing rows is unknown. */
       isEndKnown: signed !== undefined,
       ...restoreGap(restore),
-      /** The following values come from the row that records the restore. They are undefined if that row was pruned. */
+      /**
+       * This value and the following ones come from the row that records the restore. They are undefined if that row
+       * was pruned.
+       */
       row: row?.seq,
       time: row?.time,
       by: row?.login ?? undefined,
@@ -34,7 +37,7 @@ export function restoreGaps(restores: readonly DeclaredRestore[], rows: Readonly
 
 /**
  * Whether a later restore explains why a checkpoint does not match the rows. The checkpoint must cover rows that the
- * restore did not keep as proven, but no more rows than the newest checkpoint known at the time of the restore.
+ * restore lost or kept without proof, but no more rows than the latest checkpoint known at the time of the restore.
  */
 export function isExplainedByRestore(
   { origin, epoch, size }: Pick<Checkpoint, 'origin' | 'epoch' | 'size'>,
@@ -46,7 +49,7 @@ export function isExplainedByRestore(
   return next?.signed === undefined || size <= next.signed;
 }
 
-/** Finds restores without a row and rows without a restore. */
+/** Finds restores that are not recorded in a row, and rows that record an undeclared restore. */
 export function restoreProblems(
   restores: readonly DeclaredRestore[],
   { restores: rows, last }: Pick<VerifiedRows, 'restores' | 'last'>,
@@ -54,7 +57,7 @@ export function restoreProblems(
 ): Problem[] {
   const problems: Problem[] = [];
   for (const [index, one] of restores.entries()) {
-    // A later restore of an older backup may have removed this restore's row.
+    // This restore's row may be gone if an even older backup was restored later.
     const isThere =
       one.size > before && one.size <= last && restores.slice(index + 1).every(({ kept }) => kept >= one.size);
     if (isThere && !tellingRow(one, rows))

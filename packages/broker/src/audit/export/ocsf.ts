@@ -1,7 +1,7 @@
 /**
- * Maps audit rows to events of the Open Cybersecurity Schema Framework, version 1.8.0. `ocsf.json` contains the
- * mapping, and `ocsfEvents` applies it. `unmapped` contains the row with its position in the chain, so that an event
- * can be traced back to its row and verified.
+ * Maps audit rows to events of the Open Cybersecurity Schema Framework, version 1.8.0. The mapping is defined in
+ * `ocsf.json` and applied by `ocsfEvents`. The `unmapped` member contains the row and its position in the chain, so
+ * that an event can be traced back to the row and verified.
  */
 
 import { parseDetail, type SealedRow } from '../log/chain.ts';
@@ -16,24 +16,27 @@ export type OcsfEvent = Readonly<Record<string, unknown>> & {
 };
 
 /**
- * Activities for each action, either the same for every outcome or listed by outcome. Actions that are no longer
- * written map to `Other`.
+ * The activities that each action maps to, either for all outcomes or for each outcome separately. Actions that are no
+ * longer written map to `Other`.
  */
 const ACTIONS: Readonly<Record<AuditAction, string | Readonly<Record<RowOutcome, readonly string[]>>>> =
   MAPPING.actions;
-/** Class and number of each activity. Authorize Session has no activity for privileges that a session loses. */
+/**
+ * The class and the number of each activity. Authorize Session does not have an activity for privileges that a session
+ * loses.
+ */
 const ACTIVITIES: Readonly<Record<string, { readonly class: string; readonly id: number }>> = MAPPING.activities;
 const CLASSES: Readonly<Record<string, { readonly class_uid: number; readonly class_name: string }>> = MAPPING.classes;
 
 /**
- * Event template. `$NAME` is replaced with a value from `valuesOf`. Members without a value are omitted, as are empty
- * objects, empty lists, and objects whose `$if` has no value.
+ * An event template. `$NAME` is replaced with the value of that name from `valuesOf`. Members without a value are
+ * omitted, and so are empty objects, empty lists, and objects whose `$if` does not have a value.
  */
 type Template = string | number | boolean | readonly Template[] | { readonly [member: string]: Template };
 
 /**
  * Converts a row to OCSF events.
- * @returns one event, or two for an opened session: the sign-in and its privileges
+ * @returns one event, or two if a session was opened: one for the sign-in and one for its privileges
  */
 export function ocsfEvents(row: SealedRow): OcsfEvent[] {
   const found = Object.hasOwn(ACTIONS, row.action) ? ACTIONS[row.action as AuditAction] : 'Other';
@@ -49,7 +52,7 @@ export function ocsfEvents(row: SealedRow): OcsfEvent[] {
       type_uid: members.class_uid * 100 + id,
       type_name: `${members.class_name}: ${activityName}`,
       uid: activity === 'Assign Privileges' ? `${row.id}/authorize` : row.id,
-      // The `host` profile defines `actor` for network activity.
+      // For network activity, `actor` is only defined by the `host` profile.
       profiles: name === 'network' ? ['host'] : undefined,
       ...(activity === 'Logon' && { auth_protocol_id: 6, auth_protocol: 'OAUTH 2.0' }),
     };
@@ -62,7 +65,7 @@ export function ocsfEvents(row: SealedRow): OcsfEvent[] {
   });
 }
 
-/** Returns a row's members and the values derived from them. Null and undefined mean that there is no value. */
+/** Returns a row's members and the values derived from them. Null and undefined both mean that there is no value. */
 function valuesOf(row: SealedRow): Readonly<Record<string, unknown>> {
   const who = row.login ?? row.subject;
   const [, host, port] = /^(.*?)(?::(\d{1,5}))?$/s.exec(row.target ?? '') ?? [];

@@ -1,4 +1,4 @@
-/** Verifies the rows of a log from first to last, and describes each problem that it finds. */
+/** Verifies the rows of a log from first to last, and describes every problem that it finds. */
 
 import { parseDetail, rowHash, type SealedRow } from '../log/chain.ts';
 import { createLogTree } from '../log/tree.ts';
@@ -19,30 +19,30 @@ export interface Problem {
     | 'unverifiable'
     | 'cut'
     | 'restore';
-  /** First and last affected row, if known. */
+  /** The first and last affected rows, if known. */
   readonly rows?: readonly [number, number];
   readonly message: string;
 }
 
 /** A signed state of the tree. */
 export interface SignedTreeHead {
-  /** Display name of the checkpoint. */
+  /** The name of the checkpoint in messages. */
   readonly label: string;
   readonly size: number;
   readonly root: string;
-  /** Whether the checkpoint was signed before a declared restore that explains the mismatch. */
+  /** Whether a restore declared after this checkpoint explains why the rows do not match it. */
   readonly isDeclared?: boolean;
 }
 
 export type VerifiedRows = Awaited<ReturnType<typeof verifyRows>>;
 
 const KEPT = 1_000;
-/** Maximum distance to search for a moved row's original position. */
+/** How many rows before and after a moved row to search for its original position. */
 const NEAR = 64;
 
 /**
- * Verifies the rows against each other and against the signed tree heads.
- * @param end expected number of rows
+ * Verifies the rows against each other and against the signed states of the tree.
+ * @param end the expected number of rows
  */
 export async function verifyRows(
   { header: { start }, rows }: AuditExport,
@@ -58,16 +58,16 @@ export async function verifyRows(
 
   const tree = createLogTree(start);
   const pending = claims.filter((claim) => claim.size >= start.size).toSorted((a, b) => a.size - b.size);
-  /** Sizes of the cuts that are recorded in the rows. */
+  /** The sizes of all cuts recorded in the rows. */
   const prunes = new Set<number>();
-  /** Rows that record a restore, by number. */
+  /** The rows that record a restore, by row number. */
   const restores = new Map<number, SealedRow>();
   const missing: [number, number][] = [];
   let last = { seq: start.size, hash: start.hash, intact: true };
   let count = 0;
   let held = 0;
   let agreed = start.size;
-  /** Whether the tree covers all rows so far; false after a gap. */
+  /** Whether the tree covers all rows so far. False after the first gap. */
   let whole = true;
 
   const hold = () => {
@@ -146,7 +146,7 @@ export async function verifyRows(
   return { rows: count, last: last.seq, root: tree.root(), held, prunes, restores, problems, more };
 }
 
-/** Finds the row's original position if only its number was changed. */
+/** Finds a row's original position if only its number was changed. */
 function placeOf(row: SealedRow): number | undefined {
   for (let seq = Math.max(1, row.seq - NEAR); seq <= row.seq + NEAR; seq++)
     if (seq !== row.seq && rowHash({ ...row, seq }) === row.hash) return seq;

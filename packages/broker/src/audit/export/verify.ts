@@ -1,7 +1,7 @@
 /**
- * Verifies that a log is unchanged. Compares each row with its hash and with the previous row, and the tree over all
- * rows with the signed checkpoints. The row checks locate a naive change. The tree also detects an attacker who
- * recomputed all hashes.
+ * Verifies that a log has not been changed. Every row is compared with its hash and with the previous row, and the tree
+ * over all rows is compared with the signed checkpoints. Checking the rows is enough to locate a naive change. The tree
+ * also exposes an attacker who recomputed all hashes.
  */
 import { type Checkpoint, epochOf, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import {
@@ -17,9 +17,9 @@ import { isExplainedByRestore, restoreGaps, restoreProblems } from './gaps.ts';
 import { type Problem, type SignedTreeHead, verifyRows } from './verify-rows.ts';
 
 export interface VerifyOptions {
-  /** Trusted keys. If there are none, the keys in the export are used. */
+  /** The keys to trust. If there are none, the keys in the export are used. */
   readonly keys?: readonly NoteVerifier[];
-  /** Checkpoints stored elsewhere. */
+  /** Checkpoints that are stored outside the export. */
   readonly anchored?: readonly { readonly label: string; readonly note: string }[];
 }
 
@@ -63,7 +63,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   };
 
   const closing = claim(header.checkpoint, 'The export checkpoint', false, false);
-  // These notes were signed with a key that was lost. The loss was declared, so the notes prove nothing.
+  // Notes signed with a lost key prove nothing. The loss of the key has been declared.
   const isOfLostKey = (note: string) =>
     'problem' in readCheckpoint(note, keys) && isUnproven(parseUnverifiedNote(note).size, restores);
   for (const [index, note] of log.checkpoints.entries())
@@ -96,24 +96,27 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   return {
     ok: all.length === 0,
     origin: header.origin,
-    /** Verifier keys that were trusted. */
+    /** The verifier keys that were trusted. */
     keys: keys.map((key) => key.text),
-    /** Whether the keys came from the caller instead of the export. */
+    /** Whether the keys were provided by the caller rather than taken from the export. */
     keysPinned,
     rows: followed.rows,
-    /** Numbers of the first and last expected row. */
+    /** The numbers of the first and last expected rows. */
     first: before + 1,
     last: closing?.size ?? followed.last,
-    /** Root hash of all rows before the first gap, hex. */
+    /** The root hash over all rows before the first gap, in hex. */
     root: followed.root,
-    /** Number of signed checkpoints that match the rows. */
+    /** How many signed checkpoints match the rows. */
     checkpoints: followed.held,
-    /** Last row that was pruned according to a signed cut; 0 if no row was pruned. */
+    /** The last row that was pruned according to a signed cut, or 0 if no rows were pruned. */
     prunedUpTo: cut ? before : 0,
-    /** Missing rows explained by a declared restore. They are not tampering, but the log is incomplete. */
+    /**
+     * Missing rows that a declared restore explains. They are not a sign of tampering, but they do leave the log
+     * incomplete.
+     */
     gaps: restoreGaps(restores, followed.restores),
     problems: all.slice(0, LISTED),
-    /** Number of problems that are not listed. */
+    /** How many more problems there are than the ones listed. */
     more: Math.max(0, all.length - LISTED) + followed.more,
   };
 }

@@ -1,33 +1,36 @@
 /**
- * Canonical form and hash of an audit row. The canonical form is canonical JSON (RFC 8785) of all members except
- * `hash`. Each row contains the hash of the previous row, so the rows form a chain. The hash is also the row's leaf
- * hash in a Merkle tree (RFC 6962 section 2.1), so a checkpoint of the tree covers every row.
+ * Defines the canonical form and the hash of an audit row. The canonical form is the canonical JSON (RFC 8785) of all
+ * members except `hash`. Every row contains the hash of the previous row, so the rows form a chain. The hash is also
+ * the leaf hash of the row in a Merkle tree (RFC 6962 section 2.1), so a checkpoint of the tree covers every row.
  */
 import { hash as digest } from 'node:crypto';
 import type { AuditRow } from './event.ts';
 
-/** Row with its position in the log. */
+/** A row together with its position in the log. */
 export interface SealedRow extends AuditRow {
-  /** Sequence number. The first row ever written has number 1, and numbers are never skipped or reused. */
+  /**
+   * The sequence number. Numbering starts at 1 with the first row ever written, and numbers are never skipped or
+   * reused.
+   */
   readonly seq: number;
-  /** Hash of the previous row, hex; all zeros for the first row. */
+  /** The hash of the previous row, in hex. All zeros for the first row. */
   readonly previous: string;
-  /** SHA-256 of a zero byte and the canonical JSON of the row without this member, hex. */
+  /** The SHA-256 hash, in hex, of a zero byte followed by the canonical JSON of the row without this member. */
   readonly hash: string;
 }
 
-/** Value of `previous` in the first row. */
+/** The value of `previous` in the first row. */
 export const GENESIS_HASH = '0'.repeat(64);
 
-/** Returns the hash of a row, hex. */
+/** Returns the hash of a row, in hex. */
 export function rowHash(row: Omit<SealedRow, 'hash'>): string {
   return digest('sha256', `\0${canonicalRow(row)}`, 'hex');
 }
 
 /**
- * Formats a row according to RFC 8785. A row contains only strings, nulls and one safe integer, so sorting its members
- * and calling JSON.stringify is enough. Members are listed explicitly, so that an additional member in an export is
- * never mistaken for hashed data.
+ * Formats a row according to RFC 8785. A row only contains strings, nulls and one safe integer, so sorting its members
+ * and calling `JSON.stringify` is enough. The members are listed explicitly, so that an additional member in an export
+ * is never mistaken for hashed data.
  */
 function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
   return JSON.stringify({
@@ -63,7 +66,7 @@ export function parseDetail({ detail }: Pick<AuditRow, 'detail'>): Readonly<Reco
   }
 }
 
-/** Assigns sequence numbers and hashes to rows, continuing after the row `after`. */
+/** Assigns sequence numbers and hashes to rows, continuing from the row `after`. */
 export function seal(rows: readonly AuditRow[], after: { readonly seq: number; readonly hash: string }): SealedRow[] {
   let { seq, hash } = after;
   return rows.map((row) => {

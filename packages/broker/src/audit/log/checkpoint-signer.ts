@@ -1,7 +1,7 @@
 /**
- * Signs checkpoints periodically and stores the newest one in every sink, so that it survives a rollback of the store.
- * The store itself also keeps some checkpoints, so that startup does not have to read all rows. The signer never
- * contradicts an earlier checkpoint.
+ * Signs checkpoints periodically and stores the latest one in every sink, so that it survives a rollback of the store.
+ * Some checkpoints are also kept in the store itself, so that the broker does not have to read all rows at startup. The
+ * signer never contradicts an earlier checkpoint.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Clock } from '../../base/index.ts';
@@ -22,20 +22,23 @@ export type CheckpointSigner = ReturnType<typeof createCheckpointSigner>;
 export interface CheckpointSignerContext {
   readonly db: Db;
   readonly chain: AuditChain;
-  /** Key of the current epoch (epoch.ts). */
+  /** The key for the current epoch (epoch.ts). */
   readonly key: AuditKey;
-  /** Sinks for the newest checkpoint. */
+  /** The sinks that receive the latest checkpoint. */
   readonly sinks: readonly CheckpointSink[];
-  /** Last note that the previous process signed. */
+  /** The last note signed by the previous process. */
   readonly before?: string | undefined;
   readonly clock: Clock;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Minimum interval between checkpoints in the store, which keeps all of them. Sinks keep only the newest. */
+/**
+ * The minimum interval between checkpoints in the store, in milliseconds. The store keeps all of them, but sinks only
+ * keep the latest.
+ */
 const STORE_EVERY_MS = 60_000;
 
-/** Creates the signer. */
+/** Creates the checkpoint signer. */
 export function createCheckpointSigner(context: CheckpointSignerContext) {
   let last: SignedCheckpoint | undefined;
   let storedAt = Number.NEGATIVE_INFINITY;
@@ -52,7 +55,7 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
   };
   let ticking = 0;
   const tick = async (isLast: boolean) => {
-    // A slow sink must not cause ticks to queue up. The next tick signs the same rows.
+    // Do not let ticks queue up behind a slow sink. The next tick signs the same rows anyway.
     if (ticking > 0 && !isLast) return;
     ticking++;
     try {
@@ -66,16 +69,16 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
   };
   return {
     /**
-     * Signs a checkpoint over all durable rows, or returns the last one if there are no new rows. Resolves once every
-     * sink has stored it.
+     * Signs a checkpoint that covers all durable rows, or returns the last one if there are no new rows. Resolves when
+     * every sink has stored it.
      * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
      */
     sign: () => sign(true),
-    /** Returns the last signed note, even if an earlier process signed it; undefined if none exists. */
+    /** Returns the last signed note, even if an earlier process signed it. Returns undefined if there is none. */
     last: async () => last?.note ?? context.before,
     /**
-     * Signs a checkpoint at this interval, in seconds, and deletes any remaining pruned rows.
-     * @returns a function that signs once more and stops
+     * Starts signing checkpoints and deleting any remaining pruned rows, at an interval in seconds.
+     * @returns a function that signs one last time and stops
      */
     start: (everySeconds: number) => {
       const timer = setInterval(() => void tick(false), everySeconds * 1000);
@@ -89,9 +92,9 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
 }
 
 /**
- * Signs a checkpoint of the empty log before anything is written. From then on, an empty log means that rows were
+ * Signs a checkpoint of the empty log before anything is written. If the log is found empty later, rows must have been
  * removed.
- * @throws MeshpassError from the sink or store that did not accept the checkpoint; the next start tries again
+ * @throws MeshpassError from the sink or store that did not accept the checkpoint. This is retried at the next start
  */
 export async function signInitialCheckpoint(checkpoints: Pick<CheckpointSigner, 'sign'>): Promise<void> {
   try {
@@ -108,7 +111,8 @@ export async function signInitialCheckpoint(checkpoints: Pick<CheckpointSigner, 
 
 /**
  * Signs the current state unless the last checkpoint already covers it.
- * @param storing present if the checkpoint should also be written to the store; contains the size of the last one there
+ * @param storing contains the size of the last checkpoint in the store. Absent if this checkpoint should not be written
+ *   to the store
  */
 async function signNow(
   { db, chain, key, sinks, clock }: CheckpointSignerContext,
@@ -137,8 +141,8 @@ async function signNow(
 }
 
 /**
- * Stores a checkpoint in every sink. A note must not be issued before all sinks have stored it, so that the log can no
- * longer be rolled back to before the note.
+ * Stores a checkpoint in every sink. A note must not be issued before that, so that the log can no longer be rolled
+ * back to an earlier state.
  * @throws MeshpassError from the first sink that failed, after all sinks have finished
  */
 export async function storeInSinks(sinks: readonly CheckpointSink[], note: string, mark: LogPosition): Promise<void> {

@@ -1,7 +1,9 @@
 /**
- * Records decisions. Every decision produces one row. The row of an allowed request is written in the transaction that
- * makes it effective. A step refuses by throwing, and the refusal's row is durable before the client gets its response. Refusals
- * of clients without a session that exceed their source's limit are only counted (refusal-meter.ts).
+ * Represents decisions as values. Each step of a request returns either what it granted or why it refused, together
+ * with the audit event so far, and the next step continues from there. Every decision produces a single row. The row of
+ * a grant is written in the same transaction that makes the grant effective, and the row of a refusal is durable before
+ * the client receives the response. If clients without a session are refused more often than the limit of their source
+ * permits, those refusals are only counted (refusal-meter.ts).
  */
 import type { MeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
@@ -14,13 +16,13 @@ import type { CollectChanges } from './unit.ts';
 export interface AuditContext {
   readonly journal: Journal;
   readonly clock: Clock;
-  /** Lists grants with their positions in the access file. */
+  /** Lists the given grants with their positions in the access file. */
   readonly ruleOf?: (grants: string) => string | undefined;
-  /** Limits the rows for refusals without a session. If absent, each refusal gets its own row. */
+  /** Limits the number of rows for refusals without a session. If absent, every refusal gets its own row. */
   readonly meter?: Pick<RefusalMeter, 'admit'>;
   /**
-   * Called once per decision, for metrics and the process log. `metered` means that the refusal was only counted and
-   * has no row.
+   * Called once per decision, for metrics and for the process log. `metered` means that the refusal was only counted
+   * and has no row of its own.
    */
   readonly observe: (
     event: AuditEvent,
@@ -31,8 +33,8 @@ export interface AuditContext {
 }
 
 /**
- * Prepares the row and changes of an allowed request, so that they can be written in the same transaction as those of another decision.
- * @param written called once the store has the changes, to put the changes into effect
+ * Prepares a grant's row and changes, so that they can be written in the same transaction as another decision.
+ * @param written called once the store has the changes, to put the grant into effect
  * @returns the changes, and a function to call once the store has them
  */
 export function prepareAllowed(
@@ -56,10 +58,10 @@ export function prepareAllowed(
 }
 
 /**
- * Atomically writes the row and changes of an allowed request. Called once per decision, before the response is sent.
+ * Writes a grant's row and changes atomically. Called once per decision, before the response is sent.
  * @param written called as soon as the store is known to have the changes; see `Journal.transaction`
- * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; in that case, nothing was written, unless
- *   the store's response was lost
+ * @returns a refusal with `store_unavailable`, `overloaded` or `proof_replayed`. Nothing was written in that case,
+ *   unless the store's response was lost
  */
 export async function recordAllowed(
   context: AuditContext,
@@ -72,7 +74,7 @@ export async function recordAllowed(
 }
 
 /**
- * Writes a refusal's row, or only counts the refusal.
+ * Either writes a row for a refusal or only counts it.
  * @returns whether the refusal was only counted
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
@@ -92,10 +94,11 @@ export async function recordRefusal(
 }
 
 /**
- * Whether the refused client is unknown: it has no session, no subject confirmed by an issuer, and none of our tokens.
- * A client that fails to open a session also counts as unknown, because an issuer may confirm anyone. GitHub Actions,
- * for example, confirms every job in the world. The same applies when an operator without a role signs in, when an
- * operator token is used without its key, and when the issuer no longer confirms an operator.
+ * Whether the refused client is unknown, which means that it does not have a session, a subject confirmed by an issuer,
+ * or one of our tokens. A client that fails to open a session is also unknown, because an issuer may confirm anyone.
+ * GitHub Actions, for example, confirms every job in the world. The same applies to an operator who signs in without
+ * having a role, to an operator token that is used without its key, and to an operator whom the issuer no longer
+ * confirms.
  */
 function isMetered({ action, known, unproven, sessionId, subject }: AuditEvent): boolean {
   const opens = action === 'session.open' || action === 'operator.sign-in';

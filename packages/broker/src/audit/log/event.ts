@@ -1,11 +1,11 @@
-/** Audit events, and the rows in which the audit log records them. */
+/** Defines audit events, and the rows that record them in the audit log. */
 import type { Attestation } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 import type { Selectable } from 'kysely';
 import { type Clock, type Random, uuidv7 } from '../../base/index.ts';
 import { type Tables, toStorableText } from '../../store/index.ts';
 
-/** Values of `action`. docs/audit.md documents when each is written. */
+/** All possible values of `action`. See docs/audit.md for when each one is written. */
 export const AUDIT_ACTIONS = [
   'session.open',
   'session.heartbeat',
@@ -53,15 +53,15 @@ export const AUDIT_ACTIONS = [
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
-/** Origin of a request. */
+/** The source and id of a request. */
 export interface Origin {
   readonly source?: string | undefined;
   readonly requestId?: string | undefined;
 }
 
 /**
- * The audit event of one decision, with the members known so far. Each step of a request adds what it has learned
- * (annotateEvent), so that a refusal by any later step is recorded with it.
+ * An audit event, with the members known so far. Each step adds members by copying the event, as in `{ ...event,
+ * subject }`.
  */
 export interface AuditEvent extends Origin {
   readonly id: string;
@@ -69,13 +69,13 @@ export interface AuditEvent extends Origin {
   /** Whether the row of the allowed request was written. A failure after that is not recorded as a second decision. */
   written: boolean;
   /**
-   * Whether the client has presented a token that only operators, edges and GitHub have. This does not depend on
+   * Whether the client has presented a token that only operators, edges or GitHub can have. This does not depend on
    * `subject` or `sessionId`.
    */
   readonly known?: boolean;
   /**
-   * True if the client has not proved that it owns the session: its proof of possession is missing or was refused, or
-   * the issuer did not confirm the operator in time.
+   * Whether the client has failed to prove that it owns the session. Its proof of possession may be missing or invalid,
+   * or the issuer may not have confirmed the operator in time.
    */
   readonly unproven?: boolean;
   readonly subject?: string | undefined;
@@ -84,28 +84,29 @@ export interface AuditEvent extends Origin {
   readonly sessionId?: string | undefined;
   readonly workspace?: string | undefined;
   readonly grant?: string | undefined;
-  /** Grants with their positions in the access file. */
+  /** The grants, with their positions in the access file. */
   readonly rule?: string | undefined;
   readonly target?: string | undefined;
   readonly proofHash?: string | undefined;
-  /** Reason why the request was allowed. */
+  /** Why the request was allowed. */
   readonly reason?: string | undefined;
   readonly detail?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** `ended` means that the event ends a grant, or that no client requested it. */
+/** The outcome of an event. `ended` means that the event ends a grant, or that no client requested it. */
 export type RowOutcome = 'allowed' | 'refused' | 'ended';
 
 /**
- * An audit row that has no position in the log yet. Its time is RFC 3339 in UTC, and its text is safe for the database.
+ * An audit row that has no position in the log yet. The time is in RFC 3339 format (UTC), and all text is safe to store
+ * in the database.
  */
 export type AuditRow = Readonly<Omit<Selectable<Tables['audit']>, 'seq' | 'previous' | 'hash' | 'time'>> & {
   readonly time: string;
 };
 
 /**
- * Creates an event.
- * @param origin origin of the request; empty for the broker's own actions
+ * Creates an audit event.
+ * @param origin the source and id of the request. Empty for the broker's own actions
  */
 export function createAuditEvent(action: AuditAction, origin: Origin, clock: Clock, random: Random): AuditEvent {
   const { source, requestId } = origin;
@@ -118,7 +119,7 @@ export function annotateEvent(event: AuditEvent, members: Partial<Omit<AuditEven
   Object.assign(event, others, detail && { detail: { ...event.detail, ...detail } });
 }
 
-/** Returns the event members for an identity confirmed by an issuer. */
+/** Returns the event members for an identity that an issuer has confirmed. */
 export function identityMembers({
   issuer,
   subject,
@@ -132,8 +133,8 @@ const MAX_TEXT = 1024;
 const MAX_DETAIL = 8192;
 
 /**
- * Builds a row. Events may contain untrusted text, so all text is truncated and stripped of characters that move a
- * terminal's cursor or change the text direction.
+ * Creates an event's audit row. Events may contain untrusted text, so all text is truncated and stripped of characters
+ * that move a terminal's cursor or change the text direction.
  */
 export function auditRow(
   event: AuditEvent,

@@ -1,7 +1,7 @@
 /**
- * Writes everything that must outlive the process. Each promise resolves when its transaction is durable. Concurrent
- * requests share one database transaction (group commit), so the disk syncs and each repository statement runs only
- * once for all of them.
+ * Writes everything that must outlive the process. A promise resolves once its transaction is durable. Concurrent
+ * requests share one database transaction (group commit), so that all of them need only one disk sync and one run of
+ * each statement.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { type AnyStatement, FencedError, type Step, type Store, toStep, UnexpectedRows } from '../../store/index.ts';
@@ -22,35 +22,35 @@ export type Journal = ReturnType<typeof createJournal>;
 
 export interface JournalOptions {
   readonly store: Store;
-  /** End of the audit log; created from the store by default. No other process may write to the log. */
+  /** The end of the audit log. Read from the store by default. No other process may write to the log. */
   readonly chain?: AuditChain;
-  /** Called after each batch with its transaction count and its duration in seconds. */
+  /** Called after each batch with the number of transactions and how long they took, in seconds. */
   readonly observe?: (transactions: number, seconds: number) => void;
   readonly onFailure?: (cause: unknown) => void;
 }
 
 const MAX_BATCH = 256;
 /**
- * Maximum audit rows in a batch of more than one transaction, so that large reports are not combined into a huge
- * statement.
+ * The maximum number of audit rows in a batch of more than one transaction, so that large reports do not add up to one
+ * huge statement.
  */
 const MAX_BATCH_ROWS = 2_000;
 const MAX_WAITING = 8_192;
 /**
- * While requests arrive concurrently, each batch waits this multiple of the last transaction's duration to collect more
- * of them ...
+ * While requests arrive concurrently, each batch waits for more of them. It waits this many times as long as the last
+ * transaction took ...
  */
 const GATHER_SHARE = 1;
-/** ... but at most this long. */
+/** ... but never longer than this, in milliseconds. */
 const MAX_GATHER_MS = 8;
 
-/** Delay before the store is queried again about lost responses, ms. */
+/** How long to wait before querying the store again about lost responses, in milliseconds. */
 const RETRY_MS = 1_000;
 
 interface Waiting {
   readonly unit: Unit;
   /**
-   * Whether to write the unit in a separate transaction, because its previous batch contained one that was rejected.
+   * Whether to write the unit in its own transaction, because its previous batch contained a unit that was rejected.
    */
   readonly alone: boolean;
   readonly written: () => void;
@@ -58,7 +58,7 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Creates the journal, the only writer of the audit log. */
+/** Creates the journal, which must be the only writer of the audit log. */
 export function createJournal(options: JournalOptions) {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
@@ -94,7 +94,7 @@ export function createJournal(options: JournalOptions) {
   }
 
   async function commit(batch: readonly Waiting[], attempt: Attempt = FIRST): Promise<void> {
-    // If two transactions in a batch use the same proof, only the first one succeeds.
+    // If two transactions in a batch use the same proof, only the first of them succeeds.
     const { fresh, replayed } = splitReplays(batch, new Set());
     for (const one of replayed) one.reject(usedBefore());
     if (fresh.length === 0) return;
@@ -114,7 +114,7 @@ export function createJournal(options: JournalOptions) {
         let audited: ReadonlySet<string>;
         try {
           audited = await findStoredUnitIds(store, units);
-          // A transaction whose response was lost may also have extended the log.
+          // The log may also have been extended by a transaction whose response was lost.
           if (audited.size === attempt.audited.size) await chain.reload();
         } catch (cause) {
           return refuseAll(fresh, cause);
@@ -132,7 +132,7 @@ export function createJournal(options: JournalOptions) {
   }
 
   /**
-   * Completes a transaction that the store has written. If the response was lost, the promise has already been
+   * Completes a transaction once the store has written it. If its response was lost, the promise has already been
    * rejected, and settling it again has no effect.
    */
   function takeEffect({ written, resolve, reject }: Waiting): void {
@@ -163,11 +163,11 @@ export function createJournal(options: JournalOptions) {
   return {
     /**
      * Runs `record` and writes the changes that it collects.
-     * @param written called as soon as the store is known to have the changes, before this resolves. If the store's
-     *   response was lost, it may be called after this has thrown, because the journal checks what the store has before
-     *   it writes anything else. The journal identifies a transaction by its audit rows, so it never finds a
-     *   transaction without audit rows.
-     * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`; in that case, nothing was written,
+     * @param written called as soon as the store is known to have the changes, before the returned promise resolves. If
+     *   the store's response was lost, it may be called after the promise was rejected, because the journal checks what
+     *   the store has before it writes anything else. The journal identifies transactions by their audit rows, so it
+     *   cannot find a transaction that has none
+     * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`. Nothing was written in that case,
      *   unless the store's response was lost
      */
     transaction,
@@ -178,7 +178,7 @@ export function createJournal(options: JournalOptions) {
     settled: async () => {
       if (lost.any()) await transaction(() => {});
     },
-    /** Resolves when all transactions so far are durable or rejected. */
+    /** Resolves when all transactions so far have become durable or have been rejected. */
     flush: async () => {
       while (running) await running;
     },
@@ -195,15 +195,15 @@ function batchLength(waiting: readonly Waiting[]): number {
 }
 
 interface Attempt {
-  /** Ids of audit rows that are already durable. */
+  /** The ids of audit rows that are already durable. */
   readonly audited: ReadonlySet<string>;
-  /** Remaining retries if the end of the log is not as expected. */
+  /** How many more times to retry if the log does not end as expected. */
   readonly retries: number;
 }
 
 const FIRST: Attempt = { audited: new Set(), retries: 3 };
 
-/** Merges all units into ordered steps. Each statement runs once, with the rows from all units. */
+/** Merges all units into ordered steps. Each statement runs only once, with the rows from all units. */
 function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly Step[] {
   const proofs = units.flatMap(({ proof }) => (proof ? [{ key: proof.key, expires_at: proof.expiresAt }] : []));
   const rows = new Map<AnyStatement, unknown[]>();
@@ -224,8 +224,8 @@ function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly 
 }
 
 /**
- * Collects the audit rows without duplicates. Duplicates occur if an edge that got no response reports again, or if a
- * writer repeats a commit because it missed that the commit succeeded.
+ * Returns the audit rows without duplicates. Duplicates occur when an edge reports again after getting no response, or
+ * when a writer repeats a commit because it did not notice that the first one succeeded.
  */
 function rowsOf(units: readonly Unit[], audited: ReadonlySet<string>): AuditRow[] {
   const seen = new Set(audited);
@@ -255,7 +255,7 @@ function usedKeys(units: readonly Unit[], { rows }: UnexpectedRows): Set<string>
   return new Set(units.flatMap(({ proof }) => (proof && !fresh.has(proof.key) ? [proof.key] : [])));
 }
 
-/** Builds the error for a proof that has been used before. */
+/** Creates the error for a proof that has already been used. */
 function usedBefore(): MeshpassError {
   return new MeshpassError('proof_replayed', 'This proof has already been used. Obtain a new one.');
 }

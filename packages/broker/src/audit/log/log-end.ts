@@ -1,6 +1,6 @@
 /**
- * End of the log (the last row and the tree over all rows), kept in memory by the only process that writes to the log.
- * It is updated after each durable write, and reloaded if the store turns out to be ahead of it or behind it.
+ * Keeps the end of the log (the last row and the tree over all rows) in the memory of the process that writes to the
+ * log. It is updated after each durable write, and reloaded if the store turns out to be ahead of it or behind it.
  */
 import type { Db } from '../../store/index.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
@@ -12,13 +12,13 @@ import { buildLogTree, type LogTree } from './rows.ts';
 export type AuditChain = ReturnType<typeof createAuditChain>;
 
 export interface AuditChainOptions {
-  /** Keys whose checkpoints are trusted. If there are none, the tree is built from all rows. */
+  /** The keys whose checkpoints are trusted. If there are none, the tree is built from all rows. */
   readonly verifiers?: readonly NoteVerifier[];
-  /** Checkpoints known from outside the store. */
+  /** Known checkpoints from outside the store. */
   readonly known?: readonly Checkpoint[];
 }
 
-/** Creates the chain. It reads the store on first use. */
+/** Creates the chain, which reads the store when it is first used. */
 export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOptions = {}) {
   let at: LogTree | undefined;
   let lost: string | undefined;
@@ -28,8 +28,8 @@ export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOp
   };
   return {
     /**
-     * Assigns positions to rows, after those of the durable rows.
-     * @throws store errors on the first read
+     * Assigns positions to rows, continuing after the durable rows.
+     * @throws store errors when the store is first read
      */
     seal: async (rows: readonly AuditRow[]) => seal(rows, (at ?? (await load())).head),
     /** Appends rows that have become durable. */
@@ -39,7 +39,7 @@ export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOp
       const last = rows.at(-1);
       if (last) at = { ...at, head: { seq: last.seq, hash: last.hash } };
     },
-    /** Reloads after the store reported a different last row. */
+    /** Reloads the end of the log after the store has reported a different last row. */
     reload: async () => {
       const before = at;
       const now = await load();
@@ -48,13 +48,13 @@ export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOp
     },
     /**
      * Returns the tree over the durable rows.
-     * @throws store errors on the first read
+     * @throws store errors when the store is first read
      */
     snapshot: async () => {
       const { tree, head } = at ?? (await load());
       return { ...tree.frontier(), root: tree.root(), hash: head.hash };
     },
-    /** Explains why nothing can be signed, which is the case if the store lacks rows that were written or signed. */
+    /** Explains why nothing can be signed. This happens if the store lacks rows that were written or signed. */
     problem: () => lost ?? at?.problem,
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Tracks transactions whose response from the store was lost. Before the journal writes anything else, it checks which
- * of them the store has.
+ * Keeps track of transactions whose response from the store was lost. Before writing anything else, the journal checks
+ * which of them are in the store.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { FencedError, type Store, UnexpectedRows } from '../../store/index.ts';
@@ -8,8 +8,8 @@ import type { AuditChain } from './log-end.ts';
 import type { Unit } from './unit.ts';
 
 /**
- * Creates the list of transactions with an unknown outcome.
- * @param complete called for each transaction that the store turns out to have
+ * Creates the list of transactions whose outcome is unknown.
+ * @param complete called for each transaction that turns out to be in the store
  */
 export function createInDoubtTransactions<T extends { readonly unit: Unit }>(
   store: Store,
@@ -19,7 +19,7 @@ export function createInDoubtTransactions<T extends { readonly unit: Unit }>(
   let unknown: readonly T[] = [];
   return {
     /**
-     * Adds transactions that the store may have written. Those without an audit row are not tracked; they may be
+     * Adds transactions that the store may have written. Those without an audit row are not tracked, and may be
      * repeated.
      */
     add: (batch: readonly T[]) => {
@@ -27,12 +27,12 @@ export function createInDoubtTransactions<T extends { readonly unit: Unit }>(
     },
     any: () => unknown.length > 0,
     /**
-     * Checks which of the transactions the store has, and completes those.
-     * @throws store errors, in which case the outcome is still unknown
+     * Checks which of the transactions are in the store, and completes them.
+     * @throws store errors, in which case the outcomes are still unknown
      */
     settle: async () => {
       if (unknown.length === 0) return;
-      // Waits for any transaction that is still running although its connection was lost.
+      // Wait for transactions that are still running even though their connection was lost.
       await store.commit([]);
       const units = unknown.map(({ unit }) => unit);
       const audited = await findStoredUnitIds(store, units);
@@ -58,18 +58,18 @@ export class LostResponseError extends Error {
   }
 }
 
-/** Whether the store may have written a transaction that failed with this error. */
+/** Whether a transaction that failed with this error may still have been written. */
 export function mayHaveCommitted(thrown: unknown): boolean {
   return !isUnitFault(thrown) && !NOT_WRITTEN.some((kind) => thrown instanceof kind);
 }
 
-/** Errors after which no part of the transaction is in the store. */
+/** Errors that guarantee that no part of the transaction is in the store. */
 const NOT_WRITTEN = [FencedError, UnexpectedRows, MeshpassError];
 
 /**
- * SQLSTATE classes of errors that a single unit in a batch can cause: data exceptions, integrity violations, 21000 (two
- * units update the same row) and 54000 (a value is too large for an index). After such an error, the units are written
- * one by one, in order.
+ * The SQLSTATE classes of errors that a single unit in a batch can cause: data exceptions, integrity violations, 21000
+ * (two units update the same row) and 54000 (a value is too large for an index). After such an error, the units are
+ * written one by one, in order.
  */
 const FAULTS_OF_ONE: ReadonlySet<string> = new Set(['21', '22', '23', '54']);
 

@@ -1,9 +1,9 @@
 /**
- * Prunes the log. Pruning deletes the oldest rows and replaces them with a signed cut. The cut contains the hash of the
- * last deleted row and the tree over all deleted rows, so the remaining rows can still be verified. The cut and the row
- * that records it are written together. The rows are then deleted in batches, and the store prevents any other
- * deletion. Rows younger than the broker's configured retention are kept, including the row that records the pruning,
- * so the holder of the operator token cannot erase their own traces.
+ * Prunes the log by deleting the oldest rows and replacing them with a signed cut. The cut contains the hash of the
+ * last deleted row and the tree over all deleted rows, so the remaining rows can still be verified. The cut is written
+ * together with the row that records it. The old rows are then deleted in batches, and the store prevents any other
+ * deletion. Rows younger than the broker's configured retention are kept. This includes the row that records the
+ * pruning, so an operator who prunes the log cannot erase their own traces.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -24,26 +24,26 @@ export interface PruneContext {
   readonly chain: AuditChain;
   readonly key: AuditKey;
   readonly clock: Clock;
-  /** Rows younger than this are never pruned. */
+  /** How long rows must be kept before they can be pruned, in seconds. */
   readonly retainSeconds: number;
 }
 
 export interface PruneResult {
-  /** Last deleted row. */
+  /** The number of the last deleted row. */
   readonly size: number;
-  /** Number of rows that this call pruned. */
+  /** How many rows this call pruned. */
   readonly rows: number;
-  /** Signed cut. */
+  /** The signed cut, as a note. */
   readonly note: string;
 }
 
 const LOOK = 50_000;
 
 /**
- * Prunes the log.
- * @param before time limit; the first row from this time or later is kept, and so are all rows after it
- * @throws MeshpassError `audit_retained` if rows from that date must be kept, `audit_tampered`, `request_malformed`,
- *   `store_unavailable`
+ * Prunes all rows before a point in time, unless they must still be kept.
+ * @param before the first row from this time or later is kept, and so are all rows after it
+ * @returns a refusal with `audit_retained` if rows from that date must be kept, or with `audit_tampered`,
+ *   `request_malformed` or `store_unavailable`
  */
 export async function prune(context: PruneContext, before: Date, event: AuditEvent): Promise<PruneResult> {
   annotateEvent(event, { target: before.toISOString(), reason: event.reason ?? 'Requested by an operator.' });
@@ -89,8 +89,8 @@ function refuseYoung({ clock, retainSeconds }: PruneContext, before: Date): void
 }
 
 /**
- * Finds the row before the first one from this time or later. Edges report decisions with a delay, so rows are not
- * strictly ordered by time.
+ * Finds the row just before the first one from this time or later. Rows are not strictly ordered by time, because edges
+ * report decisions with a delay.
  */
 async function lastBefore({ store }: PruneContext, before: Date, cut: number, head: number): Promise<number> {
   for (let at = cut; at < head; at += LOOK) {

@@ -1,9 +1,10 @@
 /**
- * Limits the audit rows for refusals of unauthenticated clients, which could otherwise fill the audit log as fast as
- * they can send requests. Each source has its own limit, and all unauthenticated clients share another one. Clients
- * that were confirmed by an issuer but got no session have separate limits of the same size, plus a limit per Codespace
- * or job. Refusals beyond the limits are only counted, and the counts are written per action, code and source. A broker
- * that is killed loses its latest counts, but `meshpass_refusals_metered_total` still includes them.
+ * Limits how many refusals of unauthenticated clients are recorded as audit rows. Without a limit, such clients could
+ * fill the log as fast as they can send requests. Every source has its own limit, and all unauthenticated clients share
+ * another one. Clients that an issuer confirmed but that did not get a session have separate limits of the same size,
+ * plus a limit per Codespace or job. Refusals beyond the limits are only counted, and the counts are written per
+ * action, code and source. A broker that is killed loses its latest counts, but `meshpass_refusals_metered_total` still
+ * includes them.
  */
 
 import { type Clock, createRateAllowance, type Random } from '../../base/index.ts';
@@ -18,10 +19,10 @@ export interface RefusalMeterContext {
   readonly onMetered: (action: string, code: string) => void;
 }
 
-/** Row limits (burst and rate) per source, and for all unauthenticated clients together. */
+/** The row limits, as a burst and a rate, per source and for all unauthenticated clients together. */
 const SOURCE_ROWS = { burst: 200, perSecond: 1 };
 const ALL_ROWS = { burst: 2_000, perSecond: 5 };
-/** Maximum number of separate counts. After that, further sources share one count per action and code. */
+/** The maximum number of separate counts. Once it is reached, all other sources share one count per action and code. */
 const SUMS = 64;
 const MANY = 'many';
 
@@ -33,7 +34,7 @@ interface Sum {
   readonly since: number;
 }
 
-/** Creates the meter. */
+/** Creates the refusal meter. */
 export function createRefusalMeter(context: RefusalMeterContext) {
   const { clock, random } = context;
   const shares = createRateAllowance({ ...SOURCE_ROWS, clock });
@@ -58,8 +59,8 @@ export function createRefusalMeter(context: RefusalMeterContext) {
 
   return {
     /**
-     * Admits a refusal to the log, or counts it.
-     * @param group source group of the refusal, see sourceGroup()
+     * Either admits a refusal to the log or counts it.
+     * @param group the source group of the refusal, as returned by `sourceGroup()`
      * @returns whether the refusal gets its own row
      */
     admit: (event: AuditEvent, code: string, group: string) => {
@@ -82,8 +83,8 @@ export function createRefusalMeter(context: RefusalMeterContext) {
 }
 
 /**
- * Chooses the limits for a refusal. Unauthenticated clients cannot use up the rows of confirmed clients, and a stolen
- * token cannot use up the rows of others.
+ * Chooses the limits for a refusal. Unauthenticated clients must not use up the rows of confirmed clients, and a stolen
+ * token must not use up the rows of other workspaces.
  */
 function sharesOf({ subject, workspace }: AuditEvent, group: string): { pool: string; keys: readonly string[] } {
   if (subject === undefined) return { pool: 'strangers', keys: [`stranger ${group}`] };

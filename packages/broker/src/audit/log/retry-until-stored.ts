@@ -1,4 +1,4 @@
-/** Writes that must reach the store, no matter how long it is unavailable. */
+/** Performs writes that must reach the store, no matter how long it is unavailable. */
 import { toMeshpassError } from '@meshpass/identity';
 import type { AuditRow } from './event.ts';
 import type { Journal } from './journal.ts';
@@ -12,9 +12,9 @@ export interface RetryUntilStoredContext {
 const RETRY_MS = 1_000;
 
 /**
- * Retries a write until the store has it. Otherwise, for example, a session that has ended in memory would be live
- * again after a restart.
- * @param changes called for every attempt, because the changes may differ
+ * Retries a write until the store has it. Without this, a session that has ended in memory would be live again after a
+ * restart, for example.
+ * @param changes called for each attempt, because the changes may differ
  */
 export async function retryUntilStored(
   { journal, onFailure }: RetryUntilStoredContext,
@@ -24,7 +24,7 @@ export async function retryUntilStored(
     try {
       return await journal.transaction(changes);
     } catch (thrown) {
-      // The journal is full because many sessions are ending at once. Waiting for it is not a failure.
+      // The journal is full because many sessions are ending at the same time. Waiting for it is not a failure.
       if (toMeshpassError(thrown).code !== 'overloaded') onFailure(thrown);
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
     }
@@ -32,9 +32,9 @@ export async function retryUntilStored(
 }
 
 /**
- * Starts writing the audit rows of counted refusals, periodically and once more when the broker stops. Counting
+ * Starts writing audit rows for counted refusals periodically, and one last time when the broker stops. Counting
  * continues while the store is unavailable.
- * @param ms interval, milliseconds
+ * @param ms the interval in milliseconds
  * @param take removes and returns the rows that are due
  * @returns a function that passes the last rows to the journal and stops
  */

@@ -7,7 +7,9 @@ import type { NoteVerifier } from '../checkpoint/note.ts';
 import { GENESIS_HASH, type SealedRow } from './chain.ts';
 import { createLogTree, type Frontier, isFrontier, treeRootHash } from './tree.ts';
 
-/** State before the next row: the number of previous rows, the last row's hash, and the tree over all of them. */
+/**
+ * The state before the next row: the number of previous rows, the hash of the last row, and the tree over all of them.
+ */
 export interface LogState extends Frontier {
   readonly hash: string;
 }
@@ -17,7 +19,7 @@ export const EMPTY_LOG_STATE: LogState = { size: 0, peaks: [], hash: GENESIS_HAS
 const PAGE = 5_000;
 const CHECKPOINT_PAGE = 100;
 
-/** Converts a row from the database to the form in which it was hashed. */
+/** Converts a database row to the form that was hashed. */
 export function toSealedRow(row: { readonly [K in keyof Tables['audit']]: unknown }): SealedRow {
   return { ...row, seq: Number(row.seq), time: (row.time as Date).toISOString() } as SealedRow;
 }
@@ -36,10 +38,10 @@ function toLogState(cut: Pick<Tables['audit_cuts'], 'hash' | 'peaks'> & { readon
 export type LogTree = Awaited<ReturnType<typeof buildLogTree>>;
 
 /**
- * Builds the tree over the first rows, starting from the nearest checkpoint that one of the keys signed.
- * @param size undefined for all rows
+ * Builds the tree over the first rows, starting from the nearest checkpoint signed by one of the keys.
+ * @param size the number of rows to cover, or undefined for all rows
  * @param known signed checkpoints from outside the store, which the tree must match
- * @returns the tree and its last row; `problem` explains why the rows do not form the expected tree, in which case the
+ * @returns the tree and its last row. `problem` explains why the rows do not form the expected tree, in which case the
  *   tree is unusable
  */
 export async function buildLogTree(
@@ -77,7 +79,7 @@ export async function buildLogTree(
   return { tree, head, problem: problems.find((one) => one !== undefined) };
 }
 
-/** Returns the store's last row, determined in the same way as in APPEND_ROWS. */
+/** Returns the last row in the store, determined the same way as in `APPEND_ROWS`. */
 async function lastThere(db: Db): Promise<LogTree['head']> {
   const row = await db.selectFrom('audit').select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).executeTakeFirst();
   if (row) return { seq: Number(row.seq), hash: row.hash };
@@ -86,9 +88,9 @@ async function lastThere(db: Db): Promise<LogTree['head']> {
 }
 
 /**
- * Finds the nearest state to start from. Invalid checkpoints are skipped, because a declared restore leaves some
- * behind, and an attacker with access to the store could add others. The last hash in a stored checkpoint is that of
- * the row itself, or of the cut.
+ * Finds the nearest state that the tree can be built from. Invalid checkpoints are skipped, because a declared restore
+ * leaves some behind, and an attacker with access to the store could add others. The last hash in a stored checkpoint
+ * is that of the row itself, or that of the cut.
  */
 async function nearestStart(
   db: Db,
@@ -121,7 +123,7 @@ async function nearestStart(
   }
 }
 
-/** Reads the rows after `after` up to and including `upTo`, in order. */
+/** Reads the rows after `after`, up to and including `upTo`, in order. */
 export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGenerator<SealedRow> {
   for (let at = after; at < upTo; ) {
     const rows = await db
@@ -139,8 +141,8 @@ export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGene
 }
 
 /**
- * Deletes a batch of the rows that the last cut replaces.
- * @returns number of deleted rows
+ * Deletes a batch of rows that the last cut replaced.
+ * @returns the number of deleted rows
  */
 export async function deletePruned(db: Db): Promise<number> {
   const { numAffectedRows } = await sql`

@@ -1,21 +1,21 @@
 /**
- * Merkle tree over the rows (RFC 6962 section 2.1), reduced to the state that appending requires: the roots of its
- * complete subtrees. A billion rows have at most thirty such roots.
+ * Builds the Merkle tree over the rows (RFC 6962 section 2.1). It only keeps the state needed to append rows, which
+ * consists of the roots of the complete subtrees. A billion rows have at most thirty of them.
  */
 import { hash as digest } from 'node:crypto';
 
-/** State from which a tree can be extended. */
+/** The state needed to extend a tree. */
 export interface Frontier {
   readonly size: number;
-  /** Roots of the complete subtrees, largest first, hex. */
+  /** The roots of the complete subtrees in hex, largest first. */
   readonly peaks: readonly string[];
 }
 
 export const EMPTY_FRONTIER: Frontier = { size: 0, peaks: [] };
 
 /**
- * Creates a tree.
- * @param from must have as many peaks as its size has set bits: see isFrontier
+ * Creates a tree that continues from a given state.
+ * @param from the state, which must have as many peaks as its size has set bits; see `isFrontier`
  */
 export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
   let size = from.size;
@@ -23,8 +23,8 @@ export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
   return {
     size: () => size,
     /**
-     * Appends a leaf.
-     * @param leaf leaf hash, hex
+     * Appends a leaf to the tree.
+     * @param leaf the leaf hash in hex
      */
     append: (leaf: string) => {
       peaks.push(leaf);
@@ -34,18 +34,18 @@ export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
         peaks.push(node(peaks.pop()!, right));
       }
     },
-    /** Root hash, hex. */
+    /** Returns the root hash in hex. */
     root: () => treeRootHash(peaks),
     frontier: () => ({ size, peaks: [...peaks] }),
   };
 }
 
-/** Returns the root hash over the peaks, hex. */
+/** Returns the root hash over the peaks, in hex. */
 export function treeRootHash(peaks: readonly string[]): string {
   return peaks.length === 0 ? digest('sha256', '', 'hex') : peaks.reduceRight((right, left) => node(left, right));
 }
 
-/** Whether the frontier is consistent. This must be checked because it may come from a file. */
+/** Whether a frontier is consistent. This has to be checked, because it may come from a file. */
 export function isFrontier({ size, peaks }: Frontier): boolean {
   let bits = 0;
   for (let n = size; n > 0; n = Math.floor(n / 2)) bits += n % 2;

@@ -1,31 +1,30 @@
-/** Changes of one request, collected before they are written. */
+/** Collects the changes of a request before they are written. */
 import type { AnyStatement, Statement } from '../../store/index.ts';
 import type { AuditRow } from './event.ts';
 
 /** Identifies something that is accepted only once, such as a proof or a logout token. */
 export interface ReplayKey {
   readonly key: string;
-  /** RFC 3339. */
+  /** When the proof expires, in RFC 3339 format. */
   readonly expiresAt: string;
 }
 
-/** Collects the changes of one request, which are written atomically. */
+/** Collects the changes of a request, which are then written atomically. */
 export interface Tx {
-  /** Adds rows for a repository statement. */
+  /** Adds rows that a repository statement will write. */
   readonly write: <Row>(statement: Statement<Row>, ...rows: readonly Row[]) => void;
-  /** Adds audit rows. A row that the log already has is not written again. */
+  /** Adds audit rows. Rows that are already in the log are not written again. */
   readonly audit: (...rows: readonly AuditRow[]) => void;
   /**
-   * Uses up a replay key, at most one per transaction. Rejects the transaction with `proof_replayed` if the key was used
-   * before.
+   * Consumes a proof. Each transaction can consume one, and is rejected with `proof_replayed` if it was used before.
    */
   readonly once: (proof: ReplayKey | undefined) => void;
 }
 
-/** Collects the changes of one request. Runs synchronously, before anything is written. */
+/** Collects the changes of a request. It is called synchronously, before anything is written. */
 export type CollectChanges = (tx: Tx) => void;
 
-/** The collected changes of one request. */
+/** The collected changes of a request. */
 export interface Unit {
   readonly proof: ReplayKey | undefined;
   readonly rows: ReadonlyMap<AnyStatement, readonly unknown[]>;

@@ -1,7 +1,7 @@
 /**
- * Recovery for a store that lacks signed rows: an operator declares the restore and gives a reason. The log continues
- * in a new epoch (epoch.ts), and its first new row records the restore. All sessions end, because sessions that the
- * store lists as live may have ended after the backup. All of this is one transaction.
+ * Recovers a store that lacks signed rows. An operator declares the restore and gives a reason. The log continues in a
+ * new epoch (epoch.ts), and its first new row records the restore. All sessions end, because sessions that the store
+ * lists as live may have ended after the backup was made. Everything happens in a single transaction.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { CompiledQuery, sql } from 'kysely';
@@ -20,24 +20,24 @@ import { createLogTree } from '../log/tree.ts';
 import type { Survey } from './survey-restore.ts';
 
 export interface RestoreDeclaration {
-  /** Operator who declares the restore. */
+  /** The operator who is declaring the restore. */
   readonly by: string;
   readonly reason: string;
 }
 
 /**
- * Number of writer epochs to skip, so that a broker that is still running on the old store never shares an epoch with a
- * later broker.
+ * How many writer epochs to skip, so that a broker still running on the old store never shares an epoch with a later
+ * broker.
  */
 const EPOCHS_SKIPPED = 1_000;
 const PORTION = 200;
 
 /**
- * Declares a restore.
- * @param survey result of surveyRestore() for this store; no other process may write to the store
+ * Declares that the store was restored, so that the log can continue.
+ * @param survey the result of `surveyRestore()` for this store. No other process may write to the store in the meantime
  * @returns the number of the row that records the restore, and the first checkpoint of the epoch
- * @throws MeshpassError `usage` without a reason; `store_unavailable`; sink errors. If a sink fails only at the end,
- *   the restore has been declared, and the next broker that starts updates the sink
+ * @throws MeshpassError `usage` without a reason; `store_unavailable`; sink errors. If a sink only fails at the end,
+ *   the restore has been declared, and the next broker that starts will update the sink
  */
 export async function acceptRestore(
   { store, key, sinks }: { readonly store: Store; readonly key: AuditKey; readonly sinks: readonly CheckpointSink[] },
@@ -54,7 +54,8 @@ export async function acceptRestore(
   const next = keyForEpoch(key, epoch);
   const size = end.size + 1;
   const note = next.sign(formatCheckpoint({ origin: next.origin, size, root: tree.root(), isCut: false, restore }));
-  // Rehearsed before anything is written, because a sink that rejects the checkpoint would keep an older one.
+  // Check with every sink before anything is written, because a sink that rejects the checkpoint would keep an older
+  // one.
   for (const sink of sinks) await sink.rehearse?.(note, { epoch, size });
 
   const endedSessions = await store.db
@@ -105,11 +106,11 @@ function tellingRow(survey: Survey, { by, reason }: RestoreDeclaration, clock: C
 
 /**
  * Ends all live sessions.
- * @returns one row per session
+ * @returns one audit row per session
  */
 async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditRow[]> {
   const now = toUnixSeconds(clock);
-  // After the backup, these sessions may have received certificates that the store does not know about.
+  // These sessions may have received certificates after the backup was made, and the store does not know about them.
   const live = await db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).orderBy('id').execute();
   const ids = live.map(({ id }) => id);
   for (let at = 0; at < ids.length; at += PORTION) {

@@ -1,7 +1,7 @@
 /**
- * Decides whether the store's log may be extended. Runs before anything else when a broker starts or takes over. The
- * log must contain everything covered by the newest checkpoint outside the store. Otherwise, an attacker with access to
- * the database could truncate the log, restart the broker, and have it sign the remaining rows.
+ * Decides whether the log in the store may be extended, which is the first thing a broker does when it starts or takes
+ * over. The log must contain everything covered by the latest checkpoint outside the store. Otherwise, an attacker with
+ * access to the database could truncate the log, restart the broker, and have it sign the remaining rows.
  */
 
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
@@ -20,17 +20,17 @@ export interface LogFault {
   readonly message: string;
 }
 
-/** Number of most recent rows that every start verifies in full. `audit verify` verifies all rows. */
+/** How many of the most recent rows to verify at every start. Use `audit verify` to verify all rows. */
 const READ_AGAIN = 5_000;
 
-/** Next steps, shown to the operator. */
+/** The next steps to show to the operator. */
 const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
   "the cause, stop all brokers and run `meshpass audit accept-restore` with this broker's flags for the store, key and " +
   `checkpoints. The command shows what is missing, lets the log continue and records the restore (${pageUrl('docs/install/backup.md#declare-a-restore')}; with the Helm chart, ` +
   'its Job does this).';
 
-/** Hint for an invalid checkpoint. The key's name contains the host of the public URL. */
+/** A hint for invalid checkpoints. It mentions the public URL because the key's name contains its host. */
 const FORMER_KEY =
   'If the audit key was changed, put the previous key back. Then no restore needs to be declared. ' +
   "The same applies to the public URL, which determines the log's name.";
@@ -47,7 +47,7 @@ export async function verifyStoredLog(db: Db, key: AuditKey, sinks: readonly Che
   return { ...log, known };
 }
 
-/** Like verifyStoredLog(), but returns the fault instead of throwing. */
+/** Performs the same checks as `verifyStoredLog()`, but returns the fault instead of throwing it. */
 export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoints) {
   const { restores, problem: unread } = await readStoredRestores(db, key.verifiers);
   const epoch = latestEpoch(restores);
@@ -61,9 +61,9 @@ export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoint
   const rows = at.head.seq;
   const isNew = rows === 0 && epoch === 1 && !(await hasHistory(db));
   const judged = {
-    /** Key for the log's current epoch. */
+    /** The key for the current epoch of the log. */
     key: keyForEpoch(key, epoch),
-    /** Checkpoints that apply to the current log. */
+    /** The checkpoints that apply to the current log. */
     inForce,
     /** Whether the store has never been used. */
     isNew,
@@ -92,7 +92,8 @@ export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoint
       `${signed} after a restore that is missing from the store. The store is older than that restore.`,
     );
   if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, but the store has only ${rows}.`);
-  // If a restore was declared while a sink did not respond, it may cover fewer rows than that sink's checkpoint.
+  // A sink that did not respond when the restore was declared may have a checkpoint that covers more rows than the
+  // restore.
   const beyond = checkpoint.epoch < epoch ? restores.find((one) => one.epoch > checkpoint.epoch) : undefined;
   if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
     return fault('audit_tampered', `${signed}, but the restore declared since then covers only ${beyond.signed}.`);
@@ -116,7 +117,7 @@ async function hasHistory(db: Db): Promise<boolean> {
 
 /**
  * Verifies the hashes of the most recent rows.
- * @returns a description of the first row with a wrong hash; undefined if there is none
+ * @returns a description of the first row that was changed, or undefined if none was
  */
 async function firstChanged(db: Db, rows: number): Promise<string | undefined> {
   let previous: string | undefined;

@@ -1,6 +1,4 @@
-/**
- * Survey for an operator who is about to declare a restore: the rows in the store, the signed rows, and the difference.
- */
+/** Compares the rows in the store with the rows that were signed, for an operator who is about to declare a restore. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/index.ts';
 import { epochOf, originOf, type Restore, readCheckpoint, restoreGap } from '../checkpoint/checkpoint.ts';
@@ -14,25 +12,25 @@ import { findLogFault } from './admit.ts';
 
 export type Survey = Awaited<ReturnType<typeof surveyRestore>>;
 
-/** Highest plausible epoch. An unverified note may contain any number. */
+/** The highest plausible epoch. Unverified notes can contain any number. */
 const MAX_EPOCH = 1_000_000;
 
 /**
- * Surveys the store by reading the whole log.
- * @throws MeshpassError `audit_tampered` if rows are missing in the middle; such a log cannot continue
+ * Reads the whole log and compares it with the signed checkpoints.
+ * @throws MeshpassError `audit_tampered` if rows are missing from the middle of the log, which then cannot continue
  */
 export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoints) {
   const { fault } = await findLogFault(db, key, known);
   const { verifiers } = key;
   const { restores } = await readStoredRestores(db, verifiers);
   const { newest, invalid } = known;
-  // Notes that cannot be verified also count, because their sinks only accept a later epoch.
+  // Include notes that cannot be verified, because their sinks only accept a later epoch.
   const claimed = invalid
     .map(({ note }) => epochOf(verifiers, parseUnverifiedNote(note).origin) ?? 1)
     .filter((one) => one < MAX_EPOCH);
   const latest = Math.max(await readEpoch(db), newest?.checkpoint.epoch ?? 1, ...claimed);
 
-  // Signed roots by size.
+  // The signed root hashes by size.
   const roots = new Map<number, Set<string>>();
   const stored = await db.selectFrom('audit_checkpoints').select('note').execute();
   for (const { note } of [...stored, ...known.all]) {
@@ -51,29 +49,29 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
     .executeTakeFirst();
   const restore: Restore = { of: newest?.checkpoint.origin ?? originOf(verifiers, latest), kept, agreed, signed };
   return {
-    /** Why a broker would not start; undefined if it would. */
+    /** Why a broker would not start, or undefined if it would. */
     fault,
-    /** Last row in the store; undefined if the log is empty. */
+    /** The last row in the store, or undefined if the log is empty. */
     last: kept === 0 ? undefined : { seq: kept, hash: end.hash, time },
-    /** Newest valid checkpoint outside the store. */
+    /** The latest valid checkpoint outside the store. */
     signed: newest && { sink: newest.sink, note: newest.note, time: newest.time, rows: newest.checkpoint.size },
-    /** Invalid notes in the sinks. */
+    /** The invalid notes found in the sinks. */
     invalid,
     ...restoreGap(restore),
-    /** Number of sessions that are live in the store. All of them will end. */
+    /** The number of live sessions in the store, all of which will end. */
     liveSessions: await countLive(db),
-    /** Version of the access file that will be in force, if access files are applied by plan. */
+    /** The access file version that will be in force, if access files are applied by a plan. */
     access: access && { version: access.version, time: access.time.toISOString(), appliedBy: access.applied_by },
-    /** The log's epoch after the restore. */
+    /** The epoch of the log after the restore. */
     epoch: latest + 1,
     restore,
-    /** State of the rows in the store. */
+    /** The state of the log after the last row in the store. */
     end,
   };
 }
 
 /**
- * Builds the tree over all rows, and compares it with the signed roots up to the first row whose hash does not match.
+ * Builds the tree over all rows and compares it with the signed roots, up to the first row whose hash does not match.
  */
 async function walk(
   db: Db,

@@ -1,21 +1,21 @@
-/** Clock and random source of the broker. Internal times are Unix seconds, as in the protocol. */
+/** The broker's clock and random source. Times inside the broker are in Unix seconds, as in the protocol. */
 
-/** Returns the current time, Unix ms. */
+/** Returns the current time in Unix milliseconds. */
 export type Clock = () => number;
 /** Returns cryptographically strong random bytes. */
 export type Random = (size: number) => Buffer;
 
-/** Converts the current time of a clock, or a date, to Unix seconds. */
+/** Converts a date, or the current time of a clock, to Unix seconds. */
 export function toUnixSeconds(time: Clock | Date): number {
   return Math.floor((typeof time === 'function' ? time() : time.getTime()) / 1000);
 }
 
-/** Formats Unix seconds as RFC 3339 for the store. */
+/** Formats a time in Unix seconds as RFC 3339, the format used in the store. */
 export function timestamp(unixSeconds: number): string {
   return new Date(unixSeconds * 1000).toISOString();
 }
 
-/** Creates a UUIDv7 (RFC 9562 section 5.7). UUIDs sort by creation time in milliseconds. */
+/** Creates a UUIDv7 (RFC 9562 section 5.7). Such UUIDs sort by their creation time in milliseconds. */
 export function uuidv7(clock: Clock, random: Random): string {
   const bytes = Buffer.alloc(16);
   bytes.writeUIntBE(clock(), 0, 6);

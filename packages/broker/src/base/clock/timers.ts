@@ -1,8 +1,10 @@
-/** Waits that can end early and never reject. They use the global timers, which tests can fake. */
+/**
+ * Provides waits that can be cut short and that never reject. They use the global timers so that tests can fake them.
+ */
 
 /**
- * Waits until the duration has passed or the signal aborts.
- * @param ms duration, milliseconds
+ * Waits until the given duration has passed or the signal is aborted.
+ * @param ms how long to wait, in milliseconds
  */
 export function pause(ms: number, signal: AbortSignal, { ref }: { ref: boolean } = { ref: true }): Promise<void> {
   return new Promise((resolve) => {

@@ -1,18 +1,20 @@
-/** Retries requests that must succeed before a broker can serve, no matter how long Kubernetes is unavailable. */
+/**
+ * Retries requests that must succeed before a broker can start serving, no matter how long Kubernetes is unavailable.
+ */
 import { setTimeout as pause } from 'node:timers/promises';
 import { toMeshpassError } from '@meshpass/identity';
 
 export interface RetryOptions {
   /** Called after each failed attempt. */
   readonly onFailure: (cause: unknown) => void;
-  /** Ends the retries. */
+  /** Aborting this signal stops the retries. */
   readonly signal?: AbortSignal | undefined;
 }
 
 const ASK_AGAIN_MS = 2_000;
 
 /**
- * Retries a request while Kubernetes is unavailable.
+ * Sends a request and retries it for as long as Kubernetes is unavailable.
  * @throws errors from `ask` other than `kubernetes_unavailable`; AbortError if the signal ends the retries
  */
 export async function retryWhileUnavailable<T>(ask: () => Promise<T>, { onFailure, signal }: RetryOptions): Promise<T> {

@@ -1,46 +1,48 @@
 /**
- * Limits attempts to guess credentials that only an outside party (GitHub, the API server) can verify. Any client can
- * invent such credentials, and each one costs a request. An unknown credential is therefore charged in advance, and
- * refunded unless it is refused. Accepted credentials are always sent. Honest clients that arrive at the same time wait
- * for each other instead of being refused.
+ * Limits attempts to guess credentials that only an outside party (GitHub or the API server) can verify. Any client can
+ * invent such credentials, and verifying each one costs a request. The limiter therefore charges for an unknown
+ * credential in advance and refunds the charge unless the credential is rejected. Credentials that were accepted before
+ * are always sent. Honest clients that arrive at the same time wait for each other instead of being rejected.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { createRateAllowance, type RateAllowanceTerms } from './rate-allowance.ts';
 
-/** Burst size and refill rate (per second) for refused credentials. */
+/** The burst size and the refill rate (per second) of the allowance for rejected credentials. */
 type GuessRate = Pick<RateAllowanceTerms, 'burst' | 'perSecond'>;
 
 export interface GuessLimits<Answer> {
   readonly verdict: (answer: Answer) => 'accepted' | 'refused' | 'other';
   readonly perSource: GuessRate;
-  /** Limit across all sources. Known sources have a separate limit, which strangers cannot exhaust. */
+  /** A limit across all sources. Known sources have a separate limit, so unknown clients cannot exhaust it. */
   readonly all?: GuessRate;
-  /** Whether known sources are exempt, so that unauthenticated clients behind the same address cannot lock them out. */
+  /**
+   * Whether known sources are exempt from the limits, so that an attacker behind the same address cannot lock them out.
+   */
   readonly exemptKnown?: boolean;
-  /** Time during which a refused credential is not sent again, ms. */
+  /** How long a rejected credential is remembered and not sent again, in milliseconds. */
   readonly refusedMs: number;
-  /** Returns the current time, Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
 }
 
-/** Time during which an accepted credential is exempt from the limits, ms. */
+/** How long an accepted credential is exempt from the limits, in milliseconds. */
 const ACCEPTED_MS = 10 * 60_000;
-/** Time during which a source remains known, ms. */
+/** How long a source is remembered as known, in milliseconds. */
 const KNOWN_MS = 3_600_000;
 const CAPACITY = 10_000;
 
-/** Creates a limiter. */
+/** Creates a limiter for credentials that have to be verified by an outside party. */
 export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
   const { clock, verdict, exemptKnown = false } = limits;
   const perSource = createRateAllowance({ ...limits.perSource, clock });
   const all = limits.all && createRateAllowance({ ...limits.all, clock });
-  // SHA-256 hashes of credentials. The credentials themselves are not kept.
+  // These sets contain SHA-256 hashes. The credentials themselves are not kept.
   const refused = createTimed(limits.refusedMs, clock);
   const accepted = createTimed(ACCEPTED_MS, clock);
   const known = createTimed(KNOWN_MS, clock);
-  /** Number of requests in flight per source, and per pool of sources. */
+  /** The number of requests in flight for each source and each pool of sources. */
   const flying = new Map<string, number>();
   let settled = Promise.withResolvers<void>();
 
@@ -50,7 +52,7 @@ export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
     else flying.delete(payer);
   };
 
-  /** Returns the limits that a request is charged to. */
+  /** Returns the limits that a request from this source counts against. */
   const chargesOf = (group: string) => {
     const pool = known.has(group) ? 'known' : 'strangers';
     return [{ rate: perSource, payer: group }, ...(all ? [{ rate: all, payer: pool }] : [])];
@@ -59,14 +61,14 @@ export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
   return {
     /**
      * Sends a credential to its verifier, subject to the limits.
-     * @param source source address or its group
-     * @returns the answer, or undefined without sending a request if the credential was refused recently
+     * @param source the client's source address, or the group that the address belongs to
+     * @returns the verifier's answer, or undefined if the credential was rejected recently and was not sent again
      * @throws MeshpassError `too_many_attempts`, and errors from `ask`
      */
     async verify(credential: string, source: string, ask: () => Promise<Answer>): Promise<Answer | undefined> {
       const hash = sha256Hex(credential);
       const group = sourceGroup(source);
-      // There must be no `await` between the last check and the charge.
+      // Do not add an `await` between the last check and the charge: another request could use up the allowance.
       for (;;) {
         if (refused.has(hash)) return undefined;
         const isFree = accepted.has(hash) || (exemptKnown && known.has(group));
@@ -76,7 +78,8 @@ export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
         await settled.promise;
       }
       const charges = chargesOf(group);
-      // A request that is exempt from the limits may find an empty bucket. It is then neither charged nor refunded.
+      // A request that is exempt from the limits may find its bucket empty. In that case, it is neither charged nor
+      // refunded.
       const paid = charges.filter(({ rate, payer }) => rate.take(payer));
       for (const { payer } of charges) fly(payer, 1);
       let found: ReturnType<typeof verdict> = 'other';
@@ -96,7 +99,7 @@ export function createGuessLimiter<Answer>(limits: GuessLimits<Answer>) {
         settled = Promise.withResolvers();
       }
     },
-    /** Records that a source has proven itself, see `GuessLimits.exemptKnown`. */
+    /** Marks a source as known after it has authenticated (see `GuessLimits.exemptKnown`). */
     trust: (source: string) => known.add(sourceGroup(source)),
   };
 }
@@ -109,7 +112,7 @@ function tooMany({ perSecond }: GuessRate): MeshpassError {
   );
 }
 
-/** Creates a set of keys that expire. If the set is full, the oldest key is evicted. */
+/** Creates a set whose keys expire. When the set is full, adding a key evicts the oldest one. */
 function createTimed(lifeMs: number, clock: () => number) {
   const entries = new Map<string, number>();
   return {

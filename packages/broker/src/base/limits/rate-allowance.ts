@@ -1,17 +1,20 @@
-/** Limits the rate of attempts per key. Each key has a token bucket. */
+/** Limits the rate of attempts per key. Every key has its own token bucket. */
 import { MeshpassError } from '@meshpass/identity';
 
-/** Settings of the token buckets. */
+/** The settings that apply to every token bucket. */
 export interface RateAllowanceTerms {
   readonly burst: number;
   readonly perSecond: number;
-  /** Returns the current time, Unix ms. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
-  /** Maximum number of keys. Beyond it, the least recently seen key is forgotten and regains its full allowance. */
+  /**
+   * The maximum number of keys to track. Beyond that, the least recently used key is dropped and starts over with a
+   * full bucket.
+   */
   readonly keys?: number;
 }
 
-/** Creates an allowance with full buckets. */
+/** Creates a rate limiter whose buckets start out full. */
 export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: RateAllowanceTerms) {
   const buckets = new Map<string, { left: number; at: number }>();
   const bucketOf = (key: string) => {
@@ -30,21 +33,21 @@ export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: 
     return true;
   };
   return {
-    /** Whether the key has a token left. */
+    /** Whether the key has at least one token left. */
     has: (key: string) => bucketOf(key).left >= 1,
     /**
-     * Takes a token from the bucket of a key.
-     * @returns whether a token was left
+     * Takes a token from the key's bucket.
+     * @returns whether a token was available
      */
     take,
     /**
-     * Takes a token from the bucket of a key.
-     * @throws MeshpassError `too_many_attempts` with this message if no token was left
+     * Takes a token from the key's bucket.
+     * @throws MeshpassError `too_many_attempts`, with the given message, if no token was available
      */
     spend: (key: string, message: string): void => {
       if (!take(key)) throw new MeshpassError('too_many_attempts', message, { retryAfter: 1 / perSecond });
     },
-    /** Puts a token back that was taken before it was known whether the attempt counts. */
+    /** Returns a token to the key's bucket. Call this after an attempt that turned out not to count. */
     giveBack: (key: string) => {
       const bucket = bucketOf(key);
       bucket.left = Math.min(burst, bucket.left + 1);

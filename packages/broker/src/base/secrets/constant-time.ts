@@ -1,8 +1,8 @@
-/** Compares secrets in constant time. */
+/** Compares secrets in constant time to prevent timing attacks. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 
-/** Compares two strings without revealing where they differ. */
+/** Compares two strings without revealing, through timing, where they differ. */
 export function equalInConstantTime(a: string, b: string): boolean {
-  // Hashes have equal lengths, so the comparison does not reveal the lengths of the strings either.
+  // All hashes have the same length, so the comparison does not reveal how long the strings are either.
   return timingSafeEqual(createHash('sha256').update(a).digest(), createHash('sha256').update(b).digest());
 }

@@ -1,6 +1,6 @@
 /**
- * Files that contain the broker's private keys and tokens. Only the broker may read them. A file is created once or
- * replaced atomically, and never overwritten in place.
+ * Reads and writes the files that contain the broker's private keys and tokens. Only the broker may have access to
+ * them. A file is either created once or replaced atomically. It is never overwritten in place.
  */
 import type { KeyObject } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
@@ -9,10 +9,10 @@ import { dirname } from 'node:path';
 import { describeFileError, MeshpassError } from '@meshpass/identity';
 
 /**
- * Reads a private file. The broker's user or root must own it, and others must not have access. The group may read the
- * file only if root owns it and the broker does not run as root: if a Secret is mounted with an `fsGroup`, Kubernetes
- * assigns it to root and that group.
- * @throws MeshpassError `config_invalid` if others have access; the error from `open` if the file is unreadable
+ * Reads a private file. The file must be owned by root or by the user that runs the broker, and must not be accessible
+ * to other users. The group may have read access only if root owns the file and the broker does not run as root,
+ * because Kubernetes assigns a Secret that is mounted with an `fsGroup` to root and that group.
+ * @throws MeshpassError `config_invalid` if other users have access; the error from `open` if the file cannot be read
  */
 export function readPrivateFile(file: string): string {
   const descriptor = openSync(file, 'r');
@@ -32,8 +32,8 @@ export function readPrivateFile(file: string): string {
 }
 
 /**
- * Reads a file from the configuration.
- * @param what description of the file and its flag, for messages
+ * Reads a file that the configuration refers to.
+ * @param what a description of the file and its flag, for error messages
  * @throws MeshpassError `config_invalid`
  */
 export function readConfiguredFile<T>(what: string, read: () => T): T {
@@ -46,10 +46,10 @@ export function readConfiguredFile<T>(what: string, read: () => T): T {
 }
 
 /**
- * Reads a key file, or creates it.
- * @param make creates the key if the file is missing. If absent, the file must exist
- * @param what description of the file and its flag, for messages
- * @returns text of the file
+ * Reads a key file, creating the file if necessary.
+ * @param make creates the key if the file is missing. If undefined, the file must exist.
+ * @param what a description of the file and its flag, for error messages
+ * @returns the content of the file
  * @throws MeshpassError `config_invalid`
  */
 export async function readKeyFile(
@@ -70,9 +70,9 @@ export async function readKeyFile(
 }
 
 /**
- * Replaces the text of a key file. After a crash or power loss, the file contains either the complete old text or the
- * complete new text.
- * @throws MeshpassError `config_invalid` if the file cannot be written. The file is then unchanged
+ * Replaces the content of a key file. After a crash or a power failure, the file contains either all of the old text or
+ * all of the new text.
+ * @throws MeshpassError `config_invalid` if the file cannot be written, in which case it is left unchanged
  */
 export async function replaceKeyFile(file: string, text: string): Promise<void> {
   try {
@@ -83,11 +83,11 @@ export async function replaceKeyFile(file: string, text: string): Promise<void> 
 }
 
 /**
- * Replaces the text of a file durably, with mode 0600.
- * @param next temporary path of the new file until it replaces the old one
+ * Replaces the content of a file durably and sets its mode to 0600.
+ * @param next the temporary path of the new file, before it is moved over the old one
  */
 export async function replaceFile(file: string, text: string, next: string): Promise<void> {
-  // An earlier attempt that did not finish may have left this file behind.
+  // An earlier attempt may have been interrupted and left this file behind.
   await rm(next, { force: true });
   await writeDurably(next, text);
   await rename(next, file);
@@ -102,11 +102,11 @@ async function writeDurably(file: string, text: string): Promise<void> {
   } finally {
     await handle.close();
   }
-  // Sets the mode regardless of the process's umask.
+  // Set the mode explicitly, because the umask of the process may have restricted it.
   await chmod(file, 0o600);
 }
 
-/** Syncs a directory, which makes a rename in it durable. */
+/** Syncs a directory so that a rename in it is durable. */
 async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, 'r');
   try {

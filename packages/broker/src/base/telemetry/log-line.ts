@@ -1,13 +1,14 @@
 /**
- * Schema of the log lines of brokers and edges. Other programs may rely on it. docs/interfaces/README.md documents it.
+ * The schema of the log lines that brokers and edges write. Other programs may rely on this format, which is documented
+ * in docs/interfaces/README.md.
  */
 import { z } from 'zod';
 
 const COMPONENTS = ['broker', 'mesh', 'edge'] as const;
-/** Component of Meshpass. `mesh` is the part of a broker that watches the cluster and writes to it. */
+/** A component of Meshpass. `mesh` is the part of the broker that watches the cluster and writes to it. */
 export type Component = (typeof COMPONENTS)[number];
 
-/** Error in pino's serialized form. */
+/** An error as serialized by pino. */
 const Failure = z
   .looseObject({
     type: z.string().optional().meta({ description: 'Class of what was thrown' }),
@@ -19,7 +20,7 @@ const Failure = z
 
 const id = (description: string) => z.string().optional().meta({ description });
 
-/** Log line. Additional members depend on the message and may change with it. */
+/** A log line. Depending on the message, it may have additional members, which may change along with the message. */
 export const LogLine = z
   .looseObject({
     level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).meta({ description: 'How urgent it is' }),

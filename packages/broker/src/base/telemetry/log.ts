@@ -1,8 +1,11 @@
-/** Structured log. Tokens must not be logged, but as a safeguard, tokens in known fields are redacted. */
+/**
+ * Creates structured logs. Tokens must never be logged, but as a safeguard, fields that are known to contain tokens are
+ * redacted.
+ */
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import type { Component } from './log-line.ts';
 
-/** Subset of pino's logger that modules below the HTTP API use. */
+/** The subset of pino's logger interface that modules below the HTTP API use. */
 export interface Log {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
@@ -22,10 +25,10 @@ const SECRET = [
 ];
 
 /**
- * Creates a logger that writes one JSON object per line (log-line.ts).
- * @param component component that writes the lines. Each component needs its own logger, because a child logger would
- *   write this member twice
- * @param level `fatal`, `error`, `warn`, `info`, `debug`, `trace` or `silent`
+ * Creates a logger that writes one JSON object per line, as defined in log-line.ts.
+ * @param component the component that writes the lines. Each component needs its own logger, because a child logger
+ *   would write this member twice.
+ * @param level the minimum level: `fatal`, `error`, `warn`, `info`, `debug`, `trace` or `silent`
  */
 export function createLogger(component: Component, level = 'info', destination?: DestinationStream): Logger {
   const options = {

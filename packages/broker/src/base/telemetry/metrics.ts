@@ -1,4 +1,4 @@
-/** Prometheus metrics of one broker. */
+/** Defines the Prometheus metrics of a broker. */
 import type { CertificateValidity } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
@@ -7,7 +7,7 @@ import { DELIVERY_OUTCOMES, type DeliveryOutcome } from './delivery-outcome.ts';
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
-/** Names and descriptions of the gauges without labels. */
+/** The names and descriptions of all gauges that have no labels. */
 const GAUGES = {
   isActive: ['meshpass_broker_active', '1 if this broker is active, 0 if it is a standby or its role is unknown'],
   liveSessions: ['meshpass_sessions_live', 'Live sessions'],
@@ -31,19 +31,22 @@ const GAUGES = {
   githubCallsLeft: ['meshpass_github_calls_left', 'API calls left this hour, as reported by GitHub'],
 } as const;
 
-/** Functions that are called at each scrape to read the gauges. A gauge without a value, as on a standby, is 0. */
+/**
+ * Functions that read the current values of the gauges. They are called on every scrape. A gauge that has no value,
+ * such as on a standby, is reported as 0.
+ */
 interface Gauges extends Readonly<Record<keyof typeof GAUGES, () => number | boolean | undefined>> {
-  /** Validity period of the public listener's certificate. */
+  /** The validity period of the public listener's certificate. */
   readonly certificate: () => CertificateValidity;
-  /** Known roots of the mesh. `notAfter` is in Unix seconds. */
+  /** The root certificates that the mesh is known to use. `notAfter` is in Unix seconds. */
   readonly roots: () => readonly { readonly root: string; readonly notAfter: number }[];
-  /** Number of emergency grants that need a review, by review state. */
+  /** The number of emergency grants that need a review, by review state. */
   readonly emergencyReviews: () => Readonly<Record<string, number>>;
-  /** Parts of istiod's configuration that workspaces do not receive. */
+  /** The parts of istiod's configuration that are withheld from workspaces. */
   readonly configurationLeftOut: () => readonly { readonly what: string; readonly count: number }[];
 }
 
-/** Creates the metrics in a new registry. */
+/** Creates all metrics and registers them in a new registry. */
 export function createMetrics() {
   let gauges: Partial<Gauges> = {};
   const registry = new Registry();
@@ -53,7 +56,9 @@ export function createMetrics() {
     new Counter({ name, help, labelNames, registers });
   const histogram = <Label extends string>(name: string, help: string, buckets: number[], ...labelNames: Label[]) =>
     new Histogram({ name, help, buckets, labelNames, registers });
-  /** Registers a gauge with one series per label value. Counts for the same value are added up. */
+  /**
+   * Registers a gauge that has one series per label value. If a value occurs more than once, its counts are added up.
+   */
   const gaugeBy = (
     label: string,
     name: string,
@@ -177,24 +182,26 @@ export function createMetrics() {
       commits.observe(seconds);
     },
     closed: (cause: string) => closed.inc({ cause }),
-    /** Counts a grant that was added to a live session. */
+    /** Counts a grant that a live session has gained. */
     gained: (cause: string) => gained.inc({ cause }),
-    /** Counts a refusal that does not have its own audit row. */
+    /** Counts a refusal that does not get its own audit row. */
     metered: (action: string, code: string) => metered.inc({ action, code }),
-    /** Counts a sign-in by the issuer's name in the access file. */
+    /** Counts a sign-in under the name that the access file gives the issuer. */
     signIn: (issuer: string, outcome: string) => signIns.inc({ issuer, outcome }),
     failure: (where: string) => failures.inc({ where }),
-    /** Counts GitHub audit log events about Codespaces and members. */
+    /** Counts events in GitHub's audit log that concern Codespaces or members. */
     githubEvents: (count: number) => githubEvents.inc(count),
-    /** Counts approval messages by the outcome of their delivery attempt. */
+    /** Counts approval messages by their delivery outcome. */
     webhookTried: (webhook: string, tried: DeliveryOutcome, messages: number) => {
-      // Initializes all outcomes to zero, because Prometheus does not treat a new series that starts at one as an
+      // Initialize every outcome to zero, because Prometheus does not treat a new series that starts at one as an
       // increase.
       for (const outcome of DELIVERY_OUTCOMES) webhooks.inc({ webhook, outcome }, outcome === tried ? messages : 0);
     },
-    /** Counts a request with the operator token. That token does not identify an operator. */
+    /**
+     * Counts a request that was authenticated with the operator token, which does not identify a particular operator.
+     */
     breakGlass: () => breakGlass.inc(),
-    /** Sets the sources of gauges. A standby broker does not have any. */
+    /** Sets the functions that the gauges are read from. They are not set while the broker is a standby. */
     measure: (given: Partial<Gauges>) => {
       gauges = { ...gauges, ...given };
     },

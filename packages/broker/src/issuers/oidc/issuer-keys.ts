@@ -1,17 +1,20 @@
-/** Fetches the keys of configured issuers through OpenID discovery. jose caches and refreshes each JWKS. */
+/** Fetches the keys of configured issuers using OpenID Connect discovery. jose caches and refreshes each JWKS. */
 import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import { type IssuerHttpOptions, issuerUnavailableError, requestIssuer } from '../issuer-http.ts';
 import { createTtlCache } from '../ttl-cache.ts';
 
 export interface IssuerKeysOptions extends IssuerHttpOptions {
-  /** Unix milliseconds. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
-  /** Maximum age of cached keys, milliseconds. A key that the issuer withdraws may still be trusted for this long. */
+  /**
+   * The maximum age of cached keys, in milliseconds. A key that the issuer has withdrawn may still be trusted for this
+   * long.
+   */
   readonly keysLifeMs?: number;
   /**
-   * Minimum time between key fetches for unknown `kid` values, milliseconds. Prevents clients from flooding the issuer
-   * through the broker.
+   * The minimum time between two fetches that are caused by an unknown `kid`, in milliseconds. It prevents clients from
+   * using the broker to flood the issuer with requests.
    */
   readonly coolDownMs?: number;
 }
@@ -20,21 +23,21 @@ export type IssuerKeys = ReturnType<typeof createIssuerKeys>;
 
 const KEYS_LIFE_MS = 5 * 60_000;
 const COOL_DOWN_MS = 10_000;
-/** How long requests to an issuer are suspended after a failure. */
+/** How long the broker waits after a failed request before it contacts the same issuer again. */
 const FAILURE_MS = 1_000;
-/** How long a discovery document is cached. `jwks_uri` rarely changes. */
+/** How long a discovery document is cached. The `jwks_uri` in it rarely changes. */
 const DISCOVERY_MS = 6 * 3_600_000;
 const CAPACITY = 200;
 
 const Discovery = z.object({ issuer: z.string(), jwks_uri: z.url() });
 
-/** Creates the key source. It fetches an issuer's keys on first use. */
+/** Creates a key source that fetches an issuer's keys when they are first needed. */
 export function createIssuerKeys(options: IssuerKeysOptions) {
   const { clock } = options;
   const discovered = createTtlCache<JWTVerifyGetKey>(() => DISCOVERY_MS, CAPACITY, clock);
   const failures = new Map<string, { readonly until: number; readonly error: unknown }>();
 
-  /** Sends a request to an issuer, unless the previous request has just failed. */
+  /** Sends a request to an issuer, unless the previous request to it has just failed. */
   const guarded = async <T>(issuer: string, question: () => Promise<T>): Promise<T> => {
     const failure = failures.get(issuer);
     if (failure && failure.until > clock()) throw failure.error;
@@ -51,7 +54,7 @@ export function createIssuerKeys(options: IssuerKeysOptions) {
   return {
     /**
      * Returns the key lookup function for an issuer.
-     * @param issuer URL of the issuer, exactly as configured. Never pass a value from a token.
+     * @param issuer the issuer's URL, exactly as configured. Never pass a value that comes from a token.
      * @throws MeshpassError `issuer_unavailable`
      */
     keysOf: (issuer: string) =>
@@ -67,14 +70,14 @@ export function createIssuerKeys(options: IssuerKeysOptions) {
   };
 }
 
-/** Returns the issuer's `jwks_uri` (OpenID Connect Discovery 1.0, section 4). */
+/** Looks up the issuer's `jwks_uri` in its discovery document (OpenID Connect Discovery 1.0, section 4). */
 async function discover(issuer: string, options: IssuerHttpOptions): Promise<URL> {
   const base = issuer.endsWith('/') ? issuer.slice(0, -1) : issuer;
   const answer = await requestIssuer(new URL(`${base}/.well-known/openid-configuration`), {}, issuer, options);
   if (answer.status !== 200) throw issuerUnavailableError(issuer, 'no discovery document', { status: answer.status });
   const read = Discovery.safeParse(answer.body);
   if (!read.success) throw issuerUnavailableError(issuer, 'unexpected discovery document');
-  // Section 4.3 requires these to be identical. Otherwise, the document belongs to a different issuer.
+  // Section 4.3 requires both URLs to be identical. If they differ, the document belongs to a different issuer.
   if (read.data.issuer !== issuer)
     throw issuerUnavailableError(issuer, 'the discovery document belongs to a different issuer');
   return new URL(read.data.jwks_uri);

@@ -1,4 +1,4 @@
-/** Verifies logout tokens. Issuers send them when a user signs out (OpenID Connect Back-Channel Logout 1.0). */
+/** Verifies logout tokens, which issuers send when a user signs out (OpenID Connect Back-Channel Logout 1.0). */
 import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -10,30 +10,30 @@ import { unknownIssuerError } from './sign-in.ts';
 import { SKEW_SECONDS, type VerifyOptions, verifyJwt } from './verify-id-token.ts';
 
 export interface VerifiedLogout {
-  /** Name of the issuer in the access file. */
+  /** The issuer's name in the access file. */
   readonly issuer: string;
-  /** Subject (as in Attestation) of the user whose sessions end. If absent, only `sid` applies. */
+  /** The subject (as in Attestation) whose sessions end. If absent, only the session identified by `sid` ends. */
   readonly subject?: string;
-  /** Id of the session at the issuer. If absent, all of the subject's sessions end. */
+  /** The ID of the session at the issuer. If absent, all of the subject's sessions end. */
   readonly sid?: string;
-  /** When the logout token was issued, Unix seconds. */
+  /** When the logout token was issued, in Unix seconds. */
   readonly at: number;
   readonly replay: NonNullable<AttestationResult['replay']>;
 }
 
 /**
- * Verifies a logout token.
+ * Verifies a logout token and returns the user or session that it applies to.
  * @throws MeshpassError `sign_in_unknown`, `logout_token_invalid`, `issuer_unavailable`, `proof_too_large`,
  *   `proof_malformed`
  */
 export type LogoutVerifier = (issuer: string, token: string) => Promise<VerifiedLogout>;
 
 const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
-/** Maximum age of a logout token, seconds. Issuers send a token as soon as they have created it. */
+/** The maximum age of a logout token, in seconds. Issuers send logout tokens as soon as they have created them. */
 const MAX_AGE_SECONDS = 120;
 const MAX_ID = 512;
 
-/** Creates a logout verifier for the issuers in the access file. */
+/** Creates a function that verifies logout tokens from the issuers in the access file. */
 export function createLogoutVerifier(options: VerifyOptions & { readonly access: () => Access }): LogoutVerifier {
   return async (name, token) => {
     const issuer = options.access().trust.issuers.find((one) => one.name === name);
@@ -42,7 +42,7 @@ export function createLogoutVerifier(options: VerifyOptions & { readonly access:
     const { alg, typ } = header;
     if (iss !== issuer.issuer) throw invalid('it was issued by a different issuer');
     if (typeof alg !== 'string' || !issuer.algorithms.includes(alg)) throw invalid('its algorithm is not allowed');
-    // Section 2.4 recommends the type logout+jwt, but some providers send JWT or omit the type.
+    // Section 2.4 recommends the type `logout+jwt`, but some providers use `JWT` or omit the type.
     if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?(?:logout\+)?jwt$/i.test(typ)))
       throw invalid('unexpected `typ`');
     return read(await verified(token, issuer, options), issuer, options.clock() / 1000);
@@ -50,8 +50,8 @@ export function createLogoutVerifier(options: VerifyOptions & { readonly access:
 }
 
 async function verified(token: string, issuer: TrustedIssuer, options: VerifyOptions): Promise<JWTPayload> {
-  // The token may be addressed to either client. The issuer assigns `sub` and `sid`, so they mean the same for both
-  // (section 2.4).
+  // The token may be addressed to either of the two clients. `sub` and `sid` are assigned by the issuer and therefore
+  // mean the same for both (section 2.4).
   const audience = [issuer.signIn!.client, operatorClientOf(issuer.signIn!)];
   try {
     return await verifyJwt(token, issuer, { audience, requiredClaims: ['iat', 'jti', 'events'] }, options);
@@ -61,7 +61,7 @@ async function verified(token: string, issuer: TrustedIssuer, options: VerifyOpt
   }
 }
 
-/** Validates the claims (section 2.6). */
+/** Validates the claims of a logout token (section 2.6). */
 function read(claims: JWTPayload, issuer: TrustedIssuer, now: number): VerifiedLogout {
   const { sub, sid, iat = 0, jti, events, nonce } = claims;
   if (nonce !== undefined) throw invalid('it contains a nonce');

@@ -1,4 +1,4 @@
-/** Attests ID tokens from configured OIDC issuers (OpenID Connect Core 3.1.3.7, RFC 8725). */
+/** Attests workspaces by their ID tokens from configured OIDC issuers (OpenID Connect Core 3.1.3.7, RFC 8725). */
 import type { TrustedIssuer } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -12,8 +12,8 @@ import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 
 export interface OidcOptions extends VerifyOptions {
   /**
-   * Confirms the teams and roles of the user who triggered a GitHub Actions job. If absent, the user has no confirmed
-   * teams or roles.
+   * Looks up the teams and roles of the user who triggered a GitHub Actions job. If absent, the user is treated as
+   * having neither teams nor roles.
    * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
    */
   readonly memberships?: (
@@ -24,9 +24,10 @@ export interface OidcOptions extends VerifyOptions {
 export type OidcProof = Extract<Proof, { type: 'oidc' }>;
 
 /**
- * Attests an ID token.
- * @param issuers issuers in the current access file. Tokens from other issuers are refused.
- * @param jkt thumbprint of the key that the session will be bound to. If absent, a sign-in is not accepted as a proof.
+ * Attests a workspace by its ID token.
+ * @param issuers the issuers in the current access file. Tokens from any other issuer are rejected.
+ * @param jkt the thumbprint of the key that the session will be bound to. If absent, a sign-in is not accepted as a
+ *   proof.
  * @throws MeshpassError `proof_*`, `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function attestOidc(
@@ -36,7 +37,8 @@ export async function attestOidc(
   jkt = '',
 ): Promise<AttestationResult> {
   const unverified = decodeIdToken(proof.token);
-  // Compare strings exactly, because a URL that differs in a slash, case or port identifies a different issuer.
+  // Compare the strings exactly. A URL that differs only in a slash, in case or in its port identifies a different
+  // issuer.
   const issuer = issuers.find((trusted) => trusted.issuer === unverified.issuer);
   if (!issuer) {
     throw new MeshpassError(
@@ -57,7 +59,7 @@ export async function attestOidc(
   return { attestation: { attestor: 'oidc', issuer: issuer.name, ...identity, ...proven, ...signIn }, replay };
 }
 
-/** Verifies a developer's sign-in. It is the workspace's only proof. */
+/** Verifies a developer's sign-in for a workspace that has no other proof. */
 async function bySignIn(proof: OidcProof, issuer: TrustedIssuer, jkt: string, options: OidcOptions) {
   const { signIn, replay, exp } = await verifySignIn(proof.token, issuer, { jkt }, options);
   const { claims } = signIn;
@@ -75,7 +77,7 @@ const numeric = z
 const text = z.string().min(1).max(500);
 
 /**
- * Claims of a GitHub Actions token. All values are strings
+ * The claims of a GitHub Actions token. All of them are strings
  * (https://docs.github.com/actions/reference/security/oidc).
  */
 const Claims = z.object({
@@ -90,13 +92,13 @@ const Claims = z.object({
   workflow_ref: text.optional(),
 });
 
-/** Matches the GitHub workflow that creates Codespaces prebuilds. */
+/** Matches the workflow that GitHub runs to create Codespaces prebuilds. */
 const PREBUILD = /^[^/]+\/[^/]+\/dynamic\/codespaces\//;
 
 /**
- * Builds the identity of a job from its verified claims. It uses the ids in the claims instead of `sub`, because
- * repository settings can change the format of `sub`, which already has two forms (`repo:OWNER/REPO:...` and
- * `repo:OWNER@ID/REPO@ID:...`). All workflows of a repository share one subject, regardless of who triggers them.
+ * Builds the identity of a GitHub Actions job from its verified claims. It uses the IDs in the claims instead of `sub`,
+ * because repository settings can change the format of `sub`, which already has two forms (`repo:OWNER/REPO:...` and
+ * `repo:OWNER@ID/REPO@ID:...`). All workflows of a repository share one subject, no matter who triggered them.
  * @throws MeshpassError `proof_malformed`, `proof_prebuild`
  */
 async function actions(verified: JWTPayload, issuer: TrustedIssuer, { memberships }: OidcOptions): Promise<Identity> {

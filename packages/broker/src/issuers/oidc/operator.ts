@@ -1,4 +1,4 @@
-/** Verifies the ID tokens of operators, both when they sign in and when a sign-in is confirmed. */
+/** Verifies the ID tokens of operators, both when they sign in and when their sign-in is confirmed later. */
 import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { AttestationResult } from '../attested.ts';
@@ -12,12 +12,12 @@ import type { VerifyOptions } from './verify-id-token.ts';
 export interface VerifiedPerson {
   readonly attestation: Attestation;
   readonly replay: AttestationResult['replay'] | undefined;
-  /** When the ID token was issued, Unix seconds. 0 if unknown. */
+  /** When the ID token was issued, in Unix seconds, or 0 if this is unknown. */
   readonly given: number;
 }
 
 /**
- * Verifies an ID token that was issued only to the operator client.
+ * Verifies an ID token whose only audience is the operator client.
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
 export async function verifyOperatorIdToken(
@@ -25,8 +25,8 @@ export async function verifyOperatorIdToken(
   { trust }: Access,
   options: VerifyOptions,
 ): Promise<VerifiedPerson> {
-  // ID tokens from workspaces have a different audience and are rejected here. If operators have their own client, this
-  // also applies to sign-ins of developers.
+  // ID tokens from workspaces are rejected here because they have a different audience. If operators have their own
+  // client, the same is true of ID tokens from developer sign-ins.
   const issuers = trust.issuers.flatMap(({ signIn, ...issuer }): TrustedIssuer[] =>
     signIn ? [{ ...issuer, audience: operatorClientOf(signIn) }] : [],
   );

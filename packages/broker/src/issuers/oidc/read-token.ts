@@ -1,21 +1,30 @@
-/** Decodes unverified tokens of limited size and depth, only to find the issuer that must have signed them. */
+/**
+ * Decodes a token before it is verified, in order to find the issuer that must have signed it. The size and nesting
+ * depth of tokens are limited.
+ */
 import { MeshpassError } from '@meshpass/identity';
 import { structuralCharacters } from '@meshpass/identity/jws/json';
 import { hasDuplicateMember } from '../../base/index.ts';
 
 export interface UnverifiedToken {
   readonly header: Readonly<Record<string, unknown>>;
-  /** The `iss` claim, used only to find the configured issuer with the same URL. */
+  /** The `iss` claim. It is only used to find the configured issuer that has the same URL. */
   readonly issuer: string;
-  /** The `aud` claim, used only to distinguish the ID token of a sign-in from other proofs. */
+  /** The `aud` claim. It is only used to distinguish sign-in ID tokens from other proofs. */
   readonly audience: unknown;
-  /** The signing input. Unlike the entire token, it has only one form, because ECDSA signatures are malleable. */
+  /**
+   * The token without its signature. ECDSA signatures are malleable, so only this part is the same in all copies of a
+   * token.
+   */
   readonly signingInput: string;
 }
 
-/** Maximum length, characters. A GitHub Actions token has about 2,000, and a token with a hundred groups 6,000. */
+/**
+ * The maximum token length in characters. A GitHub Actions token has about 2,000 characters, and a token with a hundred
+ * groups has about 6,000.
+ */
 export const MAX_TOKEN_LENGTH = 16_384;
-/** Maximum nesting depth of objects and arrays. Real tokens have at most four levels. */
+/** The maximum nesting depth of objects and arrays. Real tokens have no more than four levels. */
 const MAX_DEPTH = 10;
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$/;
 
@@ -35,7 +44,7 @@ export function decodeIdToken(token: string): UnverifiedToken {
   return { header, issuer: claims.iss, audience: claims.aud, signingInput: token.slice(0, token.lastIndexOf('.')) };
 }
 
-/** Builds the error for a token that cannot be decoded. */
+/** Builds the error for a token that is not a well-formed ID token. */
 export function malformedError(reason: string): MeshpassError {
   return new MeshpassError('proof_malformed', `This is not an ID token: ${reason}.`);
 }
@@ -55,7 +64,7 @@ function readPart(part: string, name: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-/** Returns the maximum nesting depth of a JSON text. Runs before the text is parsed. */
+/** Returns the maximum nesting depth of a JSON text. This is checked before the text is parsed. */
 function nesting(text: string): number {
   let depth = 0;
   let deepest = 0;

@@ -1,7 +1,7 @@
 /**
- * Verifies the ID token of a user's sign-in in a workspace (RFC 8628). Its only audience must be the client in the
- * access file, it must be recent, and it is accepted only once. If it contains a nonce, the nonce must match the
- * session's key. Most providers do not include a nonce in ID tokens from the device flow, because RFC 8628 does not
+ * Verifies the ID token that a user gets by signing in from a workspace (RFC 8628). The client in the access file must
+ * be its only audience, and it must be recent. It is accepted only once. If it contains a nonce, the nonce must match
+ * the session's key. Most providers do not include a nonce in ID tokens from the device flow, because RFC 8628 does not
  * define such a parameter. The access file can require a nonce.
  */
 import type { TrustedIssuer } from '@meshpass/access';
@@ -16,29 +16,29 @@ import { decodeIdToken, type UnverifiedToken } from './read-token.ts';
 import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 
 export interface SignInBinding {
-  /** Thumbprint of the session's key. */
+  /** The thumbprint of the session's key. */
   readonly jkt: string;
-  /** The sign-in that this token confirms. Absent for a new sign-in. */
+  /** The existing sign-in that this token confirms. Absent for a new sign-in. */
   readonly previous?: SignIn | undefined;
 }
 
 export interface VerifiedSignIn {
   readonly signIn: SignIn;
   readonly replay: NonNullable<AttestationResult['replay']>;
-  /** When the ID token expires, Unix seconds. */
+  /** When the ID token expires, in Unix seconds. */
   readonly exp: number;
 }
 
 const MAX_METHODS = 32;
 const MAX_METHOD = 64;
 
-/** Whether an unverified token claims to come from a sign-in. */
+/** Whether an unverified token claims to be the ID token of a sign-in. */
 export function isSignInToken({ audience }: UnverifiedToken, { signIn, audience: ofProofs }: TrustedIssuer): boolean {
   return signIn !== undefined && signIn.client !== ofProofs && onlyAudience(audience) === signIn.client;
 }
 
 /**
- * Verifies the ID token of a sign-in.
+ * Verifies the ID token of a new sign-in, or one that confirms an existing sign-in.
  * @throws MeshpassError `sign_in_unknown` if the issuer does not offer sign-in, `sign_in_foreign`, `sign_in_stale`,
  *   `sign_in_rejected`, `proof_*`, `issuer_unavailable`
  */
@@ -117,8 +117,8 @@ function refuseOther(previous: SignIn, subject: string, iat: number): void {
 }
 
 /**
- * Returns when the user authenticated. A refreshed ID token repeats the original time (OpenID Connect Core section
- * 12.2).
+ * Returns the time at which the user authenticated. A refreshed ID token contains the original time (OpenID Connect
+ * Core section 12.2).
  */
 function authTimeOf(claims: JWTPayload, previous: SignIn | undefined, now: number): number | undefined {
   const { auth_time: time, nonce } = claims;
@@ -127,7 +127,7 @@ function authTimeOf(claims: JWTPayload, previous: SignIn | undefined, now: numbe
   return previous.authTime === undefined || said === undefined ? previous.authTime : Math.min(previous.authTime, said);
 }
 
-/** Reads the authentication methods (RFC 8176). */
+/** Reads the user's authentication methods from the `amr` claim (RFC 8176). */
 function methodsOf({ amr }: JWTPayload): readonly string[] {
   if (!Array.isArray(amr)) return [];
   const texts = amr.filter((one): one is string => typeof one === 'string' && one.length <= MAX_METHOD);

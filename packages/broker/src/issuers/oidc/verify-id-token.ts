@@ -1,4 +1,4 @@
-/** Verifies an ID token for one audience (OpenID Connect Core 3.1.3.7, RFC 8725). */
+/** Verifies that an ID token is valid for a given audience (OpenID Connect Core 3.1.3.7, RFC 8725). */
 import type { TrustedIssuer } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -10,28 +10,30 @@ import { decodeIdToken, malformedError } from './read-token.ts';
 
 export interface VerifyOptions {
   readonly keys: IssuerKeys;
-  /** Unix milliseconds. */
+  /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
 }
 
 /**
- * The only algorithms that are accepted, even if the access file lists others. Symmetric algorithms and `none` are
- * never accepted (RFC 8725 section 3.1).
+ * The only signing algorithms that are accepted, even if the access file lists others. Symmetric algorithms and `none`
+ * are never accepted (RFC 8725 section 3.1).
  */
 const ALGORITHMS = new Set([
   ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
   ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ]);
-/** Tolerated difference between the issuer's clock and ours, seconds. */
+/** The tolerated difference between the issuer's clock and ours, in seconds. */
 export const SKEW_SECONDS = 30;
-/** Maximum remaining lifetime of a proof. The broker must remember it for this long to prevent replays. */
+/**
+ * The maximum remaining lifetime of a proof. The broker has to remember each proof until it expires to prevent replays.
+ */
 const MAX_LIFE_SECONDS = 86_400;
 
 /**
- * Verifies an ID token whose `iss` matches the issuer (OpenID Connect Core 3.1.3.7, RFC 8725).
- * @param audience audience that the token must have
- * @returns the token's claims, subject, expiry (Unix seconds) and replay protection. Callers must perform any further
- *   checks that their use of the token requires.
+ * Verifies an ID token. Its `iss` claim must match the issuer (OpenID Connect Core 3.1.3.7, RFC 8725).
+ * @param audience the audience that the token must have
+ * @returns the token's claims, subject, expiry (in Unix seconds) and replay key. The caller is responsible for any
+ *   further checks that its use of the token requires.
  * @throws MeshpassError `proof_*`, `issuer_unavailable`
  */
 export async function verifyIdToken(token: string, issuer: TrustedIssuer, audience: string, options: VerifyOptions) {
@@ -49,7 +51,7 @@ export async function verifyIdToken(token: string, issuer: TrustedIssuer, audien
   return { claims, subject, exp, replay: { key: sha256Hex(`${issuer.issuer} ${unique}`), expiresAt } };
 }
 
-/** Checks the header before fetching the issuer's keys. Keys and key URLs in the header are ignored. */
+/** Checks the header before the issuer's keys are fetched. Keys and key URLs in the header are ignored. */
 function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: TrustedIssuer): void {
   const { alg, typ } = header;
   if (typeof alg !== 'string' || !ALGORITHMS.has(alg) || !issuer.algorithms.includes(alg)) {
@@ -59,14 +61,15 @@ function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: Trusted
       { detail: { alg: typeof alg === 'string' ? alg.slice(0, 20) : typeof alg } },
     );
   }
-  // Other kinds of JWT (access, logout, DPoP) have an explicit type (RFC 8725 section 3.11). ID tokens do not need one.
+  // Other kinds of JWTs (access tokens, logout tokens, DPoP proofs) have an explicit type (RFC 8725 section 3.11). ID
+  // tokens do not need one.
   if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?jwt$/i.test(typ))) {
     throw malformedError('unexpected `typ`; expected an ID token');
   }
 }
 
 /**
- * Verifies a token's signature (with the issuer's keys), issuer, audience and times.
+ * Verifies a token's signature with the issuer's keys, and checks its issuer, audience and times.
  * @param requirements the accepted audiences, and the claims that the token must have
  * @throws MeshpassError `issuer_unavailable`; any error from jose
  */
@@ -109,7 +112,7 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
   }
   const unusable = error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid;
   if (unusable || error instanceof errors.JOSENotSupported) return malformedError('it is not a valid signed JWT');
-  // The token matches no key or more than one key, or the key is too weak.
+  // Either no key matches the token, or more than one does, or the key is too weak.
   return new MeshpassError(
     'proof_key_unknown',
     `${issuer.name} does not publish a key that matches this ID token. Obtain a new one.`,
@@ -120,8 +123,8 @@ function refusalOf(error: unknown, issuer: TrustedIssuer, audience: string): Mes
 /** Checks the claims that jose does not check. */
 function checkClaims(claims: JWTPayload, audience: string, now: number) {
   const { sub, exp = 0, iat = 0, aud, azp, events } = claims;
-  // A logout token without a type has the same signing key and audience as an ID token. It does not have a nonce
-  // (Back-Channel Logout 1.0 section 2.4).
+  // A logout token without a type could be mistaken for an ID token, because both have the same signing key and
+  // audience. Logout tokens never contain a nonce (Back-Channel Logout 1.0 section 2.4).
   if (events !== undefined) throw malformedError('it contains an events claim, like a logout token');
   if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT_LENGTH || !sub.isWellFormed()) {
     throw malformedError('the sub claim is missing or invalid');

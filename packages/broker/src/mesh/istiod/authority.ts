@@ -1,7 +1,7 @@
 /**
- * Issues certificates for ServiceAccounts: creates the ServiceAccount, requests its token, and has istiod sign the CSR.
- * istiod signs about 80 certificates per second, so requests wait in a fair queue. The caller receives a complete,
- * verified certificate or an error.
+ * Issues certificates for ServiceAccounts. It creates the ServiceAccount, requests a token for it and has istiod sign
+ * the CSR. istiod can only sign about 80 certificates per second, so requests wait in a fair queue. The caller receives
+ * either a complete, verified certificate or an error.
  */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
@@ -13,17 +13,20 @@ import { createFairQueue, type QueuePriority } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
 import { type SignedCertificate, verifyCertificate } from './verify-certificate.ts';
 
-/** Maximum lifetime of an SVID, seconds: the access file's maximum `ttl`, plus the margin that a CA may add. */
+/**
+ * The maximum lifetime of an SVID, in seconds. This is the longest `ttl` that an access file can set, plus the margin
+ * that a CA may add.
+ */
 export const MAX_SVID_SECONDS = 3_600 + 60;
 
 export interface SignRequest {
-  /** Namespace of the grant: `meshpass-GRANT`. */
+  /** The grant's namespace, `meshpass-GRANT`. */
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly csr: CheckedCsr;
-  /** Requested lifetime, seconds. */
+  /** The requested lifetime in seconds. */
   readonly ttl: number;
-  /** Queue priority. A burst of other requests cannot starve renewals. */
+  /** The priority in the queue. Renewals cannot be starved by a burst of other requests. */
   readonly queue: QueuePriority;
   readonly signal?: AbortSignal;
 }
@@ -34,17 +37,21 @@ export interface AuthorityOptions {
   readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;
   readonly istiod: Pick<Istiod, 'sign'>;
   readonly trustDomain: string;
-  /** Returns the roots of the mesh, PEM. */
+  /** Returns the root certificates of the mesh in PEM format. */
   readonly roots: () => readonly string[];
-  /** Whether a SPIFFE id has been revoked. A revoked id never gets a certificate, even if a request is in progress. */
+  /**
+   * Returns whether a SPIFFE ID has been revoked. A revoked ID never gets a certificate, even if a request for it is
+   * already in progress.
+   */
   readonly isRevoked: (spiffeId: string) => boolean;
-  /** Returns the current time, Unix seconds. */
+  /** Returns the current time in Unix seconds. */
   readonly now: () => number;
 }
 
 const ATTEMPTS = 4;
 /**
- * Queue settings. The deadline is shorter than an agent's timeout, so that the agent receives a Retry-After.
+ * The queue settings. The deadline is shorter than the agent's timeout so that the agent still receives a Retry-After
+ * header.
  */
 const QUEUE = {
   concurrency: 16,
@@ -52,8 +59,8 @@ const QUEUE = {
   deadline: 8_000,
 } as const;
 /**
- * gRPC statuses that a retry cannot fix. They do not include Unauthenticated, because istiod returns it for every token
- * while it cannot reach Kubernetes.
+ * The gRPC statuses that are not worth retrying. Unauthenticated is not one of them, because istiod returns it for all
+ * tokens while it cannot reach Kubernetes.
  */
 const FINAL_STATUSES: readonly unknown[] = [
   'InvalidArgument',
@@ -62,15 +69,15 @@ const FINAL_STATUSES: readonly unknown[] = [
   'FailedPrecondition',
 ];
 
-/** Creates the certificate authority. */
+/** Creates a certificate authority that is backed by istiod. */
 export function createCertificateAuthority(options: AuthorityOptions) {
   const queue = createFairQueue(QUEUE);
   return {
     depth: queue.depth,
     assertRoom: queue.assertRoom,
     /**
-     * Signs a CSR. Creates the ServiceAccount if it is missing, requests its token (TokenRequest, audience `istio-ca`)
-     * and has istiod sign the CSR.
+     * Gets a certificate for a CSR. Creates the ServiceAccount if it does not exist, requests a token for it
+     * (TokenRequest, audience `istio-ca`) and has istiod sign the CSR.
      * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`
      */
     sign: async (request: SignRequest): Promise<SignedCertificate> => {
@@ -81,7 +88,7 @@ export function createCertificateAuthority(options: AuthorityOptions) {
         (signal) =>
           withRetries(signal, async () => {
             refuseRevoked(options, spiffeId);
-            // The ServiceAccount usually exists for a renewal, but not for an arrival.
+            // For a renewal, the ServiceAccount usually exists already. For an arrival, it does not.
             const exists = request.queue === 'renewal';
             const account = { namespace, name: serviceAccount };
             const token = await requestIstiodToken(options.kubernetes, account, exists, signal);
@@ -104,8 +111,8 @@ function refuseRevoked(options: AuthorityOptions, spiffeId: string): void {
 }
 
 /**
- * Deletes the ServiceAccount of a session that was closed during signing. Signing may have created the ServiceAccount
- * again after it was deleted.
+ * Deletes the ServiceAccount if the session was closed while its certificate was being signed. Signing may have created
+ * the ServiceAccount again after it had been deleted.
  */
 async function undoRevoked(
   options: AuthorityOptions,

@@ -1,29 +1,38 @@
 /**
- * Checks a certificate request before any other work is done for it. Its names and SANs are irrelevant, because istiod
- * reads the identity from the ServiceAccount token. The sender must possess the key, and the key must be strong.
+ * Checks a certificate request before any other work is done for it. The names and SANs in the request are irrelevant,
+ * because istiod takes the identity from the ServiceAccount token. However, the sender must possess the private key,
+ * and the key must be strong.
  */
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { promisify } from 'node:util';
 import { MeshpassError } from '@meshpass/identity';
 import { parseDerElements } from './der.ts';
 
-/** Request whose sender has proved possession of a strong key. */
+/** A certificate request whose sender has proved that they possess a strong private key. */
 export type CheckedCsr = Awaited<ReturnType<typeof checkCsr>>;
 
 const MAX_CSR_BYTES = 8 * 1024;
 const MIN_RSA_BITS = 2048;
-/** Maximum key size. Verifying a signature with a longer key costs more than an unauthenticated client may cause. */
+/**
+ * The maximum RSA key size. Verifying a signature with a larger key would take more CPU time than an unauthenticated
+ * client may use.
+ */
 const MAX_RSA_BITS = 8192;
-/** The only accepted RSA exponent. No other is in use, and padding checks have a history of failing for small ones. */
+/**
+ * The only RSA exponent that is accepted. Others are not used in practice, and small exponents have often led to
+ * vulnerabilities in padding checks.
+ */
 const F4 = 65537n;
-/** Names of the accepted curves, by OpenSSL name. */
+/** Maps the OpenSSL names of the accepted curves to their usual names. */
 const CURVES: Partial<Record<string, string>> = { prime256v1: 'P-256', secp384r1: 'P-384' };
-/** Beginnings of keys in DER as hex, up to an uncompressed point, by OpenSSL name (RFC 5480 section 2). */
+/** The DER prefix (in hex) of a public key with an uncompressed point, by OpenSSL curve name (RFC 5480 section 2). */
 const POINTS: Partial<Record<string, string>> = {
   prime256v1: '3059301306072a8648ce3d020106082a8648ce3d03010703420004',
   secp384r1: '3076301006072a8648ce3d020106052b8104002203620004',
 };
-/** Hashes by key type and by signature algorithm in DER as hex (RFC 5758 section 3.2, RFC 4055 section 5). */
+/**
+ * Maps key types and signature algorithms (DER in hex) to hash functions (RFC 5758 section 3.2, RFC 4055 section 5).
+ */
 const HASHES: Partial<Record<string, Partial<Record<string, string>>>> = {
   ec: {
     '300a06082a8648ce3d040302': 'sha256',
@@ -39,8 +48,8 @@ const HASHES: Partial<Record<string, Partial<Record<string, string>>>> = {
 const PEM = /^\s*-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE REQUEST-----\s*$/;
 
 /**
- * Checks a certificate request.
- * @param pem PKCS#10 request (RFC 2986) as a single PEM block (RFC 7468) of at most 8 KiB
+ * Checks a certificate request, including its signature.
+ * @param pem a PKCS#10 request (RFC 2986) as a single PEM block (RFC 7468) of at most 8 KiB
  * @throws MeshpassError `csr_too_large`, `csr_malformed`, `csr_weak_key`, `csr_signature`
  */
 export async function checkCsr(pem: string) {
@@ -58,18 +67,18 @@ export async function checkCsr(pem: string) {
   if (!hash) {
     throw new MeshpassError('csr_signature', 'A certificate request must be signed with SHA-256, SHA-384 or SHA-512.');
   }
-  // Proof of possession (RFC 2986 section 3, note 1).
+  // The signature proves that the sender possesses the private key (RFC 2986 section 3, note 1).
   if (!(await promisify(verify)(hash, request.info, publicKey, request.signature))) {
     throw new MeshpassError('csr_signature', 'The certificate request is not signed with its own key.');
   }
   const lines = der.toString('base64').match(/.{1,64}/g)!;
   const block = ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----'].join('\n');
   return {
-    /** Request in PEM, encoded again as a single block. */
+    /** The certificate request, re-encoded as a single PEM block. */
     pem: block,
-    /** SubjectPublicKeyInfo, DER. */
+    /** The SubjectPublicKeyInfo in DER format. */
     publicKey: request.publicKey,
-    /** Type of the key, such as `P-256`, `P-384` or `RSA-2048`. */
+    /** The type of the key, such as `P-256`, `P-384` or `RSA-2048`. */
     key,
   };
 }
@@ -78,7 +87,10 @@ const SEQUENCE = 0x30;
 const INTEGER = 0x02;
 const BIT_STRING = 0x03;
 
-/** Splits a request into its parts. Its version must be 0, the only one that exists (RFC 2986 section 4). */
+/**
+ * Splits a request into its parts. Its version must be 0, because that is the only version that exists (RFC 2986
+ * section 4).
+ */
 function readRequest(der: Buffer) {
   const [outer, ...rest] = parseDerElements(der) ?? [];
   if (outer?.tag !== SEQUENCE || rest.length > 0) return undefined;
@@ -91,16 +103,16 @@ function readRequest(der: Buffer) {
     info: info.bytes,
     publicKey: publicKey.bytes,
     algorithm: algorithm!.bytes.toString('hex'),
-    // The first byte of a BIT STRING is the number of unused bits.
+    // The first byte of a BIT STRING contains the number of unused bits.
     signature: signature.content.subarray(1),
   };
 }
 
 /**
- * Reads a public key. Returns undefined if the same key could be encoded differently. An accepted curve must be
- * identified by name, and its point must be uncompressed. Keys of other kinds are returned as they are, and refused as
- * weak. Only RSA keys are exported: a point at infinity cannot be, and OpenSSL's error would then end the TLS connection
- * that is read next.
+ * Reads a public key, or returns undefined if the key is not in its usual encoding. For the accepted curves, the curve
+ * must be identified by name and the point must be uncompressed. Other kinds of keys are returned unchanged and
+ * rejected as weak later. Only RSA keys are exported: exporting a point at infinity fails, and OpenSSL's error would
+ * then terminate the next TLS connection that is read.
  */
 function readKey(spki: Buffer): KeyObject | undefined {
   try {

@@ -1,14 +1,15 @@
-/** HTTP/2 connection to istiod (port 15012). It is replaced when the trusted roots change. */
+/** The HTTP/2 connection to istiod (port 15012). It is replaced whenever the trusted roots change. */
 import type { Transport } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 
 export interface IstiodOptions {
-  /** Address of istiod as `host:port`: a Service address or, in the lab, an IP address. */
+  /** The address of istiod as `host:port`. The host is a Service name or, in the lab, an IP address. */
   readonly address: string;
-  /** DNS name that istiod's certificate must contain. */
+  /** The DNS name that istiod's certificate must contain. */
   readonly serverName: string;
   /**
-   * Returns the roots for verifying istiod's certificate, PEM. Called for every request, because roots are rotated.
+   * Returns the root certificates for verifying istiod's certificate, in PEM format. This is called for every request,
+   * because roots are rotated.
    */
   readonly roots: () => readonly string[];
 }
@@ -16,17 +17,17 @@ export interface IstiodOptions {
 export type IstiodConnection = ReturnType<typeof openIstiodConnection>;
 
 /**
- * Interval between pings. It is short in order to detect an istiod that was replaced without closing its connections.
- * istiod closes a connection with ENHANCE_YOUR_CALM if the interval is shorter than half of istiod's own keepalive
- * time, which is 30 s by default (istio pilot/pkg/grpc/grpc.go).
+ * The interval between pings. It is short so that the broker notices when istiod was replaced without closing its
+ * connections. If it were shorter than half of istiod's own keepalive time, which is 30 s by default, istiod would
+ * close the connection with ENHANCE_YOUR_CALM (istio pilot/pkg/grpc/grpc.go).
  */
 const PING_INTERVAL_MS = 20_000;
 const PING_TIMEOUT_MS = 3_000;
 const IDLE_MS = 5 * 60_000;
 
 /**
- * Creates a connection that opens on demand.
- * @param maxAnswerBytes maximum size of a message from istiod, bytes
+ * Creates a connection to istiod that is opened on demand.
+ * @param maxAnswerBytes the maximum size of a message from istiod, in bytes
  */
 export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: number) {
   const baseUrl = `https://${options.address}`;
@@ -34,8 +35,8 @@ export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: num
   let closed = false;
   return {
     /**
-     * Returns the transport for new calls. Returns undefined while the roots are unknown and after `close`. A rotation
-     * of the roots creates a new transport. Calls in progress finish on the previous connection.
+     * Returns the transport for new calls, or undefined if the roots are not known yet or the connection was closed.
+     * When the roots are rotated, a new transport is created. Calls in progress finish on the previous connection.
      */
     transport: () => {
       const roots = options.roots();
@@ -52,7 +53,7 @@ export function openIstiodConnection(options: IstiodOptions, maxAnswerBytes: num
       }
       return current.transport;
     },
-    /** Closes the connection and aborts calls in progress. */
+    /** Closes the connection and aborts all calls in progress. */
     close: () => {
       closed = true;
       current?.session.abort();

@@ -1,22 +1,25 @@
-/** Strict DER parser that rejects every encoding that two parsers could interpret differently. */
+/** A strict DER parser. It rejects any encoding that different parsers could interpret in different ways. */
 
 export interface DerElement {
   readonly tag: number;
   readonly content: Buffer;
-  /** Complete element: tag, length and content. */
+  /** The complete element, consisting of tag, length and content. */
   readonly bytes: Buffer;
 }
 
-/** Maximum nesting depth. A certificate request needs eight levels. */
+/** The maximum nesting depth. A certificate request only needs eight levels. */
 const DEEPEST = 16;
 const CONSTRUCTED = 0x20;
-/** Marks tag numbers that do not fit into five bits and need more bytes. Certificate requests never contain them. */
+/**
+ * Indicates that the tag number does not fit into five bits and follows in separate bytes. Certificate requests never
+ * contain such tags.
+ */
 const LONG_TAG = 0x1f;
 
 /**
- * Splits bytes into consecutive elements. All lengths, including those of nested elements, must be definite and minimal
- * (X.690 section 10.1). Elements may be nested at most 16 levels deep.
- * @returns the elements, or undefined if the bytes do not comply
+ * Splits bytes into consecutive DER elements. All lengths, including those of nested elements, must be definite and
+ * minimal (X.690 section 10.1). Elements must not be nested more than 16 levels deep.
+ * @returns the elements, or undefined if the bytes violate any of these rules
  */
 export function parseDerElements(bytes: Buffer, depth = 0): readonly DerElement[] | undefined {
   if (depth > DEEPEST) return undefined;

@@ -1,41 +1,48 @@
 /**
- * Fair queue for a scarce resource. Requests wait in three lines, which share the slots (start-time fair queueing).
- * Renewals get most of them, because a missed renewal interrupts a working session. The other lines are arrivals and
- * returns. A return is a renewal whose certificate has already expired. Thousands of returns may come at once, and
- * neither working nor new sessions wait behind them. A request that cannot finish in time is rejected immediately. Each
- * rejection has a different Retry-After, spaced by the duration of the work.
+ * A fair queue for a scarce resource. Requests wait in three lines that share the available slots (start-time fair
+ * queueing). Renewals get most of the slots, because a missed renewal interrupts a working session. The other two lines
+ * are for arrivals and returns. A return is a renewal whose certificate has already expired. Thousands of returns may
+ * arrive at once, and neither working sessions nor new ones should have to wait for them. A request that cannot be
+ * finished in time is rejected immediately. The Retry-After values of rejected requests are spaced by the expected
+ * duration of the work.
  */
 import { MeshpassError } from '@meshpass/identity';
 
-/** Priority class of a request. `return` is for a session whose certificate has expired. */
+/** The priority class of a request. `return` is for sessions whose certificate has already expired. */
 export type QueuePriority = 'arrival' | 'renewal' | 'return';
 
 export interface FairQueueOptions {
-  /** Maximum number of requests processed concurrently. */
+  /** The maximum number of requests that are processed concurrently. */
   readonly concurrency: number;
-  /** Maximum number of waiting requests per priority. */
+  /** The maximum number of waiting requests for each priority. */
   readonly limit: Readonly<Record<QueuePriority, number>>;
-  /** Maximum time from joining the queue to the end of the work, milliseconds. */
+  /** The maximum time from entering the queue to the end of the work, in milliseconds. */
   readonly deadline: number;
 }
 
 const PRIORITIES: readonly QueuePriority[] = ['renewal', 'arrival', 'return'];
-/** Price of a slot. While all lines are waiting, renewals get six of eight slots, and six of seven beside one other. */
+/**
+ * The price that each line pays for a slot. While requests are waiting in all three lines, renewals get six out of
+ * eight slots. With only one other line waiting, they get six out of seven.
+ */
 const PRICE: Readonly<Record<QueuePriority, number>> = { renewal: 1, arrival: 6, return: 6 };
-/** Maximum Retry-After, seconds. Returns can wait longer without harm, and there may be many of them. */
+/** The maximum Retry-After in seconds. Returns can safely wait longer, and there may be many of them. */
 const LONGEST_RETRY_AFTER: Readonly<Record<QueuePriority, number>> = { arrival: 30, renewal: 30, return: 120 };
 
-/** Creates an empty queue. */
+/** Creates a fair queue that is initially empty. */
 export function createFairQueue(options: FairQueueOptions) {
   const lines: Record<QueuePriority, Set<() => void>> = { arrival: new Set(), renewal: new Set(), return: new Set() };
   let running = 0;
-  /** Amount that each line has spent on slots. The waiting line that has spent least is next. */
+  /** How much each line has spent on slots. The next slot goes to the waiting line that has spent the least. */
   const spent: Record<QueuePriority, number> = { arrival: 0, renewal: 0, return: 0 };
-  /** Amount that the last line served had spent before. A line that was empty starts from here. */
+  /**
+   * The amount that the most recently served line had spent when it was served. A line that was empty starts from this
+   * amount.
+   */
   let virtualTime = 0;
-  /** Time until which the slots of each line are promised to clients that received a Retry-After. */
+  /** The time until which each line's slots are promised to clients that received a Retry-After. */
   const promised: Record<QueuePriority, number> = { arrival: 0, renewal: 0, return: 0 };
-  /** Moving average of the duration of the work for one request, milliseconds. */
+  /** The moving average of how long the work for one request takes, in milliseconds. */
   let usual = 100;
 
   const next = (): void => {
@@ -51,7 +58,10 @@ export function createFairQueue(options: FairQueueOptions) {
     }
   };
 
-  /** Returns the expected milliseconds per request in a line, depending on which other lines have waiting requests. */
+  /**
+   * Returns the expected time per request in a line, in milliseconds. It depends on which other lines have requests
+   * waiting.
+   */
   const each = (line: QueuePriority): number => {
     const sharing = PRIORITIES.filter((one) => one === line || lines[one].size > 0);
     const share = 1 / PRICE[line] / sharing.reduce((sum, one) => sum + 1 / PRICE[one], 0);
@@ -92,10 +102,11 @@ export function createFairQueue(options: FairQueueOptions) {
 
   return {
     /**
-     * Waits for a slot and runs the work.
-     * @param work receives a signal that aborts at the deadline or with the caller's signal
-     * @throws MeshpassError `overloaded` if the line is full or the deadline passes while waiting; otherwise the error
-     *   from `work`
+     * Waits for a free slot and then runs the work.
+     * @param work the work to run. It receives a signal that is aborted at the deadline or together with the caller's
+     *   signal.
+     * @throws MeshpassError `overloaded` if the line is full or the deadline passes while the request is waiting;
+     *   otherwise any error from `work`
      */
     run: async <T>(
       line: QueuePriority,
@@ -114,7 +125,7 @@ export function createFairQueue(options: FairQueueOptions) {
         next();
       }
     },
-    /** Returns the queue lengths for metrics. */
+    /** Returns the current lengths of the lines, for metrics. */
     depth: () => ({
       arrival: lines.arrival.size,
       renewal: lines.renewal.size,
@@ -122,7 +133,7 @@ export function createFairQueue(options: FairQueueOptions) {
       running,
     }),
     /**
-     * Asserts that the line has room. Call this before costly preparation.
+     * Asserts that the line has room for another request. Call this before any expensive preparation.
      * @throws MeshpassError `overloaded` if `run` would reject the work immediately
      */
     assertRoom: (line: QueuePriority) => {

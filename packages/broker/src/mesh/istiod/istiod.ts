@@ -1,7 +1,7 @@
 /**
- * Client for istiod's certificate service (port 15012), a gRPC service over HTTP/2. Calls are authenticated with a
- * ServiceAccount token for the audience `istio-ca`. The client never presents an SVID as its certificate, because
- * istiod would renew that SVID even after its ServiceAccount has been deleted.
+ * A client for istiod's certificate service (port 15012), which is a gRPC service over HTTP/2. Calls are authenticated
+ * with a ServiceAccount token for the audience `istio-ca`. The client never presents an SVID as its own certificate,
+ * because istiod would renew that SVID even after its ServiceAccount has been deleted.
  */
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { MeshpassError } from '@meshpass/identity';
@@ -13,15 +13,16 @@ export type Istiod = ReturnType<typeof connectIstiod>;
 const CALL_TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 256 * 1024;
 
-/** Creates a client that connects on demand. */
+/** Creates a client that connects to istiod on demand. */
 export function connectIstiod(options: IstiodOptions) {
   const connection = openIstiodConnection(options, MAX_ANSWER_BYTES);
   return {
     /**
-     * Requests a certificate.
-     * @param request CSR in PEM, lifetime in seconds, and a ServiceAccount token for the audience `istio-ca`
-     * @returns unverified certificates from istiod in PEM, leaf first
-     * @throws MeshpassError `ca_unavailable`; `detail.grpc` is the status name
+     * Requests a certificate from istiod.
+     * @param request the CSR in PEM format, the lifetime in seconds, and a ServiceAccount token for the audience
+     *   `istio-ca`
+     * @returns the unverified certificate chain from istiod in PEM format, starting with the leaf
+     * @throws MeshpassError `ca_unavailable`, with the name of the gRPC status in `detail.grpc`
      */
     sign: async (request: {
       readonly csr: string;

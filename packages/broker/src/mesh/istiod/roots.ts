@@ -1,6 +1,6 @@
 /**
- * Reads the root certificates of the mesh from text or from an operator's file. The file is watched, because roots are
- * rotated.
+ * Reads the root certificates of the mesh from text or from a file that an operator provides. The file is watched,
+ * because roots are rotated.
  */
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -13,9 +13,9 @@ import { fingerprint, parseCertificates } from './verify-certificate.ts';
 const LOOK_MS = 5_000;
 
 /**
- * Watches a file that contains the roots. The file is read immediately and then every few seconds. If it becomes
- * unusable later, the last roots remain in use.
- * @throws MeshpassError `config_invalid` if the file is unusable at the first read
+ * Watches a file that contains the root certificates. The file is read immediately and then every few seconds. If it
+ * becomes unusable later, the last valid roots remain in use.
+ * @throws MeshpassError `config_invalid` if the file is unusable when it is first read
  */
 export function watchRootsFile(
   path: string,
@@ -45,7 +45,7 @@ export function watchRootsFile(
 }
 
 /**
- * Splits PEM into certificates.
+ * Splits a PEM text into its certificates.
  * @throws MeshpassError `config_invalid` if a block is not a certificate, or if there are no certificates
  */
 export function splitRoots(text: string): readonly string[] {
@@ -59,9 +59,9 @@ export function splitRoots(text: string): readonly string[] {
 }
 
 /**
- * Reads when roots expire, for metrics.
- * @param roots PEM, one certificate per entry
- * @returns the first 16 digits of each root's SHA-256 fingerprint, and its expiry in Unix seconds
+ * Returns when each root certificate expires, for metrics.
+ * @param roots the roots in PEM format, with one certificate per entry
+ * @returns for each root, the first 16 digits of its SHA-256 fingerprint and its expiry in Unix seconds
  */
 export function rootLifetimes(roots: readonly string[]) {
   return roots.map((pem) => {

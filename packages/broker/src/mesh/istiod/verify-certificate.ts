@@ -1,4 +1,4 @@
-/** Verifies certificates that the mesh CA has issued, before they are used. */
+/** Verifies certificates from the mesh CA before they are used. */
 
 import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeIdFromSan } from '@meshpass/identity';
@@ -8,25 +8,25 @@ export type SignedCertificate = ReturnType<typeof verifyCertificate>;
 
 export interface ExpectedCertificate {
   readonly spiffeId: string;
-  /** SubjectPublicKeyInfo from the CSR, DER. */
+  /** The SubjectPublicKeyInfo from the CSR, in DER format. */
   readonly publicKey: Buffer;
-  /** Requested lifetime, seconds. */
+  /** The requested lifetime in seconds. */
   readonly ttl: number;
-  /** Roots of the mesh, PEM. */
+  /** The root certificates of the mesh in PEM format. */
   readonly roots: readonly string[];
-  /** Current time, Unix seconds. */
+  /** The current time in Unix seconds. */
   readonly now: number;
 }
 
-/** Tolerated clock skew. istiod backdates certificates by two minutes anyway. */
+/** The tolerated clock skew. istiod backdates certificates by two minutes anyway. */
 const CLOCK_SLACK_SECONDS = 60;
 
 /**
- * Verifies a certificate chain.
- * @param chain PEM blocks from the CA, leaf first
- * @returns the chain without roots. Peers trust only their own roots
- * @throws MeshpassError `ca_unavailable` if the key or identity differs, the lifetime is too long, the leaf is a CA
- *   certificate, or the chain does not end in a root of the mesh
+ * Verifies a certificate chain from the mesh CA.
+ * @param chain the PEM blocks from the CA, starting with the leaf
+ * @returns the chain without any roots, because peers only trust their own roots
+ * @throws MeshpassError `ca_unavailable` if the key or the identity is not the expected one, the lifetime is too long,
+ *   the leaf is a CA certificate, or the chain does not end in a mesh root
  */
 export function verifyCertificate(chain: readonly string[], expected: ExpectedCertificate) {
   const all = readPem(chain);
@@ -50,17 +50,17 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   const root = rootOf(path, readPem(expected.roots));
   return {
     spiffeId,
-    /** Chain in PEM, leaf first, without roots. */
+    /** The chain in PEM format, starting with the leaf and without any roots. */
     chain: path.map((certificate) => certificate.toString()).join(''),
-    /** Unix seconds. */
+    /** When the certificate becomes valid, in Unix seconds. */
     notBefore,
     notAfter,
-    /** SHA-256 fingerprint of the root that the chain ends in, hex. */
+    /** The SHA-256 fingerprint (in hex) of the root that the chain leads to. */
     root: fingerprint(root),
   };
 }
 
-/** Returns the SHA-256 fingerprint of a certificate, hex. */
+/** Returns the SHA-256 fingerprint of a certificate in hex. */
 export function fingerprint(certificate: X509Certificate): string {
   return createHash('sha256').update(certificate.raw).digest('hex');
 }
@@ -75,7 +75,6 @@ function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificat
   }, undefined)!;
 }
 
-/** Reads all certificates in PEM texts. */
 function readPem(texts: readonly string[]): readonly X509Certificate[] {
   try {
     return texts.flatMap(parseCertificates);
@@ -85,7 +84,7 @@ function readPem(texts: readonly string[]): readonly X509Certificate[] {
 }
 
 /**
- * Reads the certificates in a PEM text.
+ * Parses all certificates in a PEM text.
  * @throws Error if a block is not a certificate
  */
 export function parseCertificates(text: string): readonly X509Certificate[] {

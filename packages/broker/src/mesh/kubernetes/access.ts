@@ -1,6 +1,7 @@
 /**
- * Determines the address of the Kubernetes API and the credentials for it: the Pod's ServiceAccount, or a kubeconfig
- * with a certificate, a token or a credential plugin (docs/decisions/0046-written-by-hand.md).
+ * Determines the address of the Kubernetes API and the credentials to use for it. They come from the Pod's
+ * ServiceAccount, or from a kubeconfig with a certificate, a token or a credential plugin
+ * (docs/decisions/0046-written-by-hand.md).
  */
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
@@ -11,7 +12,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 
 export interface KubernetesEndpoint {
-  /** Origin of the API server, such as `https://10.96.0.1:443`. It may have a path prefix. */
+  /** The origin of the API server, such as `https://10.96.0.1:443`. It may be followed by a path prefix. */
   readonly server: string;
   readonly tls: {
     readonly ca?: string | Buffer;
@@ -19,24 +20,24 @@ export interface KubernetesEndpoint {
     readonly key?: string | Buffer;
     readonly servername?: string;
   };
-  /** Returns the current Authorization header. Bound tokens are replaced on disk about once an hour. */
+  /** Returns the current Authorization header. Kubernetes replaces bound tokens on disk about once an hour. */
   readonly authorization: () => Promise<string | undefined>;
 }
 
 const POD_FILES = '/var/run/secrets/kubernetes.io/serviceaccount';
 /**
- * Maximum age of a token in memory. The kubelet replaces a projected token at 80 % of its lifetime, so a minute is
- * harmless.
+ * The maximum age of a token in memory. The kubelet replaces a projected token at 80 % of its lifetime, so using an old
+ * one for another minute is harmless.
  */
 const TOKEN_REREAD_MS = 60_000;
-/** Timeout for a credential plugin. The plugin may wait for a person to sign in with a browser. */
+/** The timeout for a credential plugin. The plugin may be waiting for a user to sign in with a browser. */
 const PLUGIN_TIMEOUT_MS = 180_000;
 const MAX_PLUGIN_OUTPUT = 1024 * 1024;
 const MAX_PLUGIN_ERROR = 500;
 
 /**
- * Uses the ServiceAccount of the Pod.
- * @throws MeshpassError `config_invalid` outside a Pod
+ * Returns an endpoint that uses the ServiceAccount of the Pod.
+ * @throws MeshpassError `config_invalid` if the process is not running in a Pod
  */
 export async function podAccess(env: Readonly<Record<string, string | undefined>>): Promise<KubernetesEndpoint> {
   const host = env.KUBERNETES_SERVICE_HOST;
@@ -93,16 +94,16 @@ type Kubeconfig = z.infer<typeof Kubeconfig>;
 type Cluster = Kubeconfig['clusters'][number]['cluster'];
 type Plugin = NonNullable<Kubeconfig['users'][number]['user']['exec']>;
 
-/** Output of a credential plugin (client.authentication.k8s.io). */
+/** The output of a credential plugin (client.authentication.k8s.io). */
 const ExecCredential = z.object({
   kind: z.literal('ExecCredential'),
   status: z.object({ token: z.string().min(1), expirationTimestamp: z.iso.datetime({ offset: true }).optional() }),
 });
 
 /**
- * Uses the current context of a kubeconfig.
- * @throws MeshpassError `config_invalid` if the file is unreadable, does not use HTTPS, disables TLS verification or
- *   has an `auth-provider`
+ * Returns an endpoint that uses the current context of a kubeconfig.
+ * @throws MeshpassError `config_invalid` if the file cannot be read, does not use HTTPS, disables TLS verification or
+ *   contains an `auth-provider`
  */
 export async function kubeconfigAccess(path: string): Promise<KubernetesEndpoint> {
   const text = await readFile(path, 'utf8').catch((cause) => {
@@ -141,7 +142,7 @@ export async function kubeconfigAccess(path: string): Promise<KubernetesEndpoint
   return { server, tls, authorization: async () => header };
 }
 
-/** Runs a credential plugin, and runs it again when its token has expired. */
+/** Returns the Authorization header from a credential plugin, which is run again when its token has expired. */
 function pluginHeader(
   { apiVersion, command, args, env, provideClusterInfo }: Plugin,
   path: string,
@@ -158,7 +159,7 @@ function pluginHeader(
   const options = {
     env: { ...process.env, ...Object.fromEntries((env ?? []).map(({ name, value }) => [name, value])), ...told },
     timeout: PLUGIN_TIMEOUT_MS,
-    // With SIGTERM, a plugin that ignores the signal would block every call.
+    // A plugin could ignore SIGTERM and would then block every call.
     killSignal: 'SIGKILL' as const,
     maxBuffer: MAX_PLUGIN_OUTPUT,
   };
@@ -166,14 +167,14 @@ function pluginHeader(
   return untilExpired(async () => {
     const { stdout } = await promisify(execFile)(program, args ?? [], options).catch((cause) => {
       const why = String(cause.stderr ?? '').trim() || describeFileError(cause);
-      // The cause is dropped, because it contains all arguments and output, which may include secrets.
+      // The cause is dropped because it contains the plugin's arguments and output, which may include secrets.
       throw invalid(`The credential plugin ${command} in ${path} failed: ${why.slice(0, MAX_PLUGIN_ERROR)}`);
     });
     try {
       const { token, expirationTimestamp: end } = ExecCredential.parse(JSON.parse(stdout)).status;
       return { token, forMs: end === undefined ? TOKEN_REREAD_MS : Date.parse(end) - Date.now() };
     } catch {
-      // The cause is dropped, because the output contains a secret.
+      // The cause is dropped because the plugin's output contains a secret.
       throw invalid(`The credential plugin ${command} in ${path} did not print an ExecCredential with a token.`);
     }
   });
@@ -183,7 +184,7 @@ function bearerFile(path: string): () => Promise<string> {
   return untilExpired(async () => ({ token: (await readFile(path, 'utf8')).trim(), forMs: TOKEN_REREAD_MS }));
 }
 
-/** Caches a token for `forMs` milliseconds, and then reads it again. Concurrent callers share one read. */
+/** Caches a token for `forMs` milliseconds and then reads it again. Concurrent callers share a single read. */
 function untilExpired(read: () => Promise<{ readonly token: string; readonly forMs: number }>): () => Promise<string> {
   let header: Promise<string> | undefined;
   let expiresAt = Number.POSITIVE_INFINITY;

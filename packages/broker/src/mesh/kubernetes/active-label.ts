@@ -1,6 +1,6 @@
 /**
- * Label that the Service uses to select the active broker's Pod. The Pod of a standby is ready, so that updates and
- * evictions can proceed, but it does not receive requests.
+ * Maintains the label that the Service uses to select the active broker's Pod. The Pod of a standby is also ready, so
+ * that updates and evictions can proceed, but it does not receive any requests.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { startReconciler } from '../reconciler.ts';
@@ -11,10 +11,10 @@ const ACTIVE_LABEL = 'meshpass.dev/active';
 export interface ActiveLabelOptions {
   readonly http: KubernetesHttp;
   readonly namespace: string;
-  /** Pod that this process runs in. An admission policy prevents the process from changing any other Pod. */
+  /** The Pod that this process runs in. An admission policy prevents the process from changing any other Pod. */
   readonly pod: string;
   readonly onFailure: (cause: unknown) => void;
-  /** Refresh interval, ms. */
+  /** How often the label is written again, in milliseconds. */
   readonly intervalMs?: number;
 }
 
@@ -23,7 +23,7 @@ export type ActiveLabel = ReturnType<typeof createActiveLabel>;
 const INTERVAL_MS = 10_000;
 const LEAVE_MS = 1_000;
 
-/** Creates the label writer, which does not write anything yet. */
+/** Creates the writer for the label. It does not write anything until `set` is called. */
 export function createActiveLabel(options: ActiveLabelOptions) {
   const { http, namespace, pod, onFailure, intervalMs = INTERVAL_MS } = options;
   let wanted = false;
@@ -52,11 +52,14 @@ export function createActiveLabel(options: ActiveLabelOptions) {
     label.want(active);
   };
   return {
-    /** Writes the label and maintains it until the next call. Without the label, the Service has no endpoint. */
+    /**
+     * Writes the label and keeps it in place until the next call. Without this label on any Pod, the Service has no
+     * endpoints.
+     */
     set,
     /**
-     * Gives up the active state. Resolves once the label has been written, but after one second at the latest, so that
-     * a shutdown is not delayed.
+     * Marks this broker as no longer active. Resolves once the label has been written, but after one second at the
+     * latest so that a shutdown is not delayed.
      */
     leave: async () => {
       isLeaving = true;

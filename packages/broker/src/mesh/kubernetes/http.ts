@@ -1,6 +1,6 @@
 /**
- * HTTP client for the Kubernetes API with keep-alive connections, time and size limits, and a single type of error. It
- * uses plain node:https for speed, because every certificate needs two of these calls.
+ * An HTTP client for the Kubernetes API with keep-alive connections, limits on time and size, and a single type of
+ * error. It uses plain node:https because speed matters: every certificate requires two of these calls.
  */
 
 import type { IncomingMessage } from 'node:http';
@@ -13,14 +13,14 @@ import { type KubernetesEndpoint, kubeconfigAccess, podAccess } from './access.t
 
 export interface KubernetesCall {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
-  /** Path of the request. Build it with the template tag `path`, which encodes every inserted part. */
+  /** The path of the request. Build it with the template tag `path`, which encodes every inserted value. */
   readonly path: string;
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   readonly contentType?: string;
-  /** Media type of the response. Defaults to `application/json`. */
+  /** The media type of the response. Defaults to `application/json`. */
   readonly accept?: string;
-  /** Statuses outside 2xx that are not treated as failures. */
+  /** Statuses other than 2xx that are not treated as failures. */
   readonly expect?: readonly number[];
   readonly signal?: AbortSignal;
 }
@@ -28,32 +28,38 @@ export interface KubernetesCall {
 export type KubernetesHttp = ReturnType<typeof createKubernetesHttp>;
 
 const CALL_TIMEOUT_MS = 5_000;
-/** Time that a watch may be silent before its server is considered lost. Bookmarks arrive every minute. */
+/**
+ * How long a watch may be silent before its server is considered lost, in milliseconds. Normally, a bookmark arrives
+ * every minute.
+ */
 const STREAM_SILENCE_MS = 150_000;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 const MAX_SOCKETS = 64;
 
-/** Builds a path and percent-encodes every inserted part: `path\`/api/v1/namespaces/${namespace}\``. */
+/**
+ * A template tag that builds a path and percent-encodes every inserted value:
+ * `path\`/api/v1/namespaces/${namespace}\``.
+ */
 export function path(texts: TemplateStringsArray, ...parts: readonly string[]): string {
   return texts.reduce((all, text, index) => `${all}${encodeURIComponent(parts[index - 1] ?? '')}${text}`);
 }
 
 /**
- * Creates a client for the cluster that a kubeconfig selects.
- * @param kubeconfig path of the kubeconfig. Absent inside a Pod
+ * Creates a client for the cluster that a kubeconfig selects, or for the cluster that the Pod runs in.
+ * @param kubeconfig the path to the kubeconfig, or undefined inside a Pod
  * @throws MeshpassError `config_invalid`
  */
 export async function connectKubernetes(kubeconfig: string | undefined): Promise<KubernetesHttp> {
   return createKubernetesHttp(kubeconfig ? await kubeconfigAccess(kubeconfig) : await podAccess(process.env));
 }
 
-/** Creates a client that opens connections on demand. */
+/** Creates a client that opens its connections on demand. */
 export function createKubernetesHttp(access: KubernetesEndpoint) {
   const { servername, ...material } = access.tls;
   const secureContext = createSecureContext(material);
   const options = { secureContext, keepAlive: true, ...(servername && { servername }) };
   const agent = new https.Agent({ ...options, maxSockets: MAX_SOCKETS, scheduling: 'lifo' });
-  // Watches occupy a connection for minutes, so they must not use the connections of calls.
+  // Watches occupy a connection for minutes, so they must not share connections with other calls.
   const watchAgent = new https.Agent({ ...options, keepAlive: false });
 
   const open = async (call: KubernetesCall, via: https.Agent): Promise<IncomingMessage> => {
@@ -81,8 +87,8 @@ export function createKubernetesHttp(access: KubernetesEndpoint) {
         request.on('timeout', () => request.destroy(new Error(`no response within ${timeout} ms`)));
         request.on('response', resolve);
         request.on('error', (cause: NodeJS.ErrnoException) => {
-          // The server may close a keep-alive connection while the client is writing to it. The server has not
-          // processed that request.
+          // The server may close a keep-alive connection just as the client writes to it. In that case, it has not
+          // processed the request, so the request can safely be sent again.
           if (again && request.reusedSocket && (cause.code === 'ECONNRESET' || cause.code === 'EPIPE')) {
             attempt(false).then(resolve, reject);
           } else reject(unavailable(call, { cause }));
@@ -94,8 +100,8 @@ export function createKubernetesHttp(access: KubernetesEndpoint) {
 
   return {
     /**
-     * Sends a request.
-     * @throws MeshpassError `kubernetes_unavailable`, with the API server's status, reason and message in its detail
+     * Sends a request to the API server and reads the complete response.
+     * @throws MeshpassError `kubernetes_unavailable`, with the API server's status, reason and message in the details
      */
     call: async (call: KubernetesCall) => {
       const response = await open(call, agent);
@@ -104,11 +110,15 @@ export function createKubernetesHttp(access: KubernetesEndpoint) {
         throw unavailable(call, { cause });
       });
       if (status >= 200 && status < 300) return { status, body: json(call, text) };
-      // The status of an expected failure is enough. The body is plain text if an API is not installed.
+      // For an expected failure, the status is enough. The body cannot be parsed anyway if an API is not installed,
+      // because it is plain text.
       if (call.expect?.includes(status)) return { status, body: undefined };
       throw refused(call, status, text, response.headers['retry-after']);
     },
-    /** Calls `onLine` for every line of a streamed response. Resolves when the server ends the response. */
+    /**
+     * Sends a request and calls `onLine` for every line of the streamed response. Resolves when the server ends the
+     * response.
+     */
     stream: async (call: KubernetesCall, onLine: (line: string) => void) => {
       const response = await open(call, watchAgent);
       const status = response.statusCode ?? 0;
@@ -146,8 +156,8 @@ function json(call: KubernetesCall, text: string): unknown {
 }
 
 /**
- * Builds the error for an unexpected status. The API server's Status object explains the failure and does not contain
- * any of the broker's secrets.
+ * Builds the error for an unexpected status. It includes the API server's Status object, which explains the failure and
+ * never contains any of the broker's secrets.
  */
 function refused(call: KubernetesCall, status: number, text: string, after: string | undefined): MeshpassError {
   let reason: unknown;
@@ -155,7 +165,7 @@ function refused(call: KubernetesCall, status: number, text: string, after: stri
   try {
     ({ reason, message } = JSON.parse(text));
   } catch {
-    message = text.slice(0, 200); // a proxy responds with HTML
+    message = text.slice(0, 200); // proxies respond with HTML
   }
   const retryAfter = Number(after) > 0 ? Number(after) : undefined;
   return unavailable(call, { status, reason, message: String(message).slice(0, 1000), retryAfter });
@@ -176,8 +186,8 @@ function unavailable(
 }
 
 /**
- * Converts an error that Kubernetes would return again into an error for the author of the change.
- * @returns MeshpassError `policy_forbidden`, or undefined if a retry may succeed
+ * Converts an error that Kubernetes would return on every attempt into one that is meant for the author of the change.
+ * @returns a MeshpassError with the code `policy_forbidden`, or undefined if a retry may succeed
  */
 export function toPermanentError(error: MeshpassError): MeshpassError | undefined {
   if (!isFinal(error)) return undefined;
@@ -186,7 +196,10 @@ export function toPermanentError(error: MeshpassError): MeshpassError | undefine
   return new MeshpassError('policy_forbidden', `Kubernetes rejected ${method} ${path}: ${said}`, { cause: error });
 }
 
-/** Whether an object's namespace was deleted after the cluster was listed. The next list will no longer contain it. */
+/**
+ * Whether the request failed because the object's namespace was deleted after the cluster had been listed. The next
+ * list will no longer contain that namespace.
+ */
 export function isNamespaceTerminating({ detail }: MeshpassError): boolean {
   return detail.status === 403 && String(detail.message).includes('because it is being terminated');
 }

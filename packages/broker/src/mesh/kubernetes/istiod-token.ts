@@ -1,12 +1,12 @@
-/** ServiceAccount tokens that authenticate the broker to istiod. They are never sent anywhere else. */
+/** Requests the ServiceAccount tokens that authenticate the broker to istiod. They are never sent anywhere else. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Kubernetes } from './kubernetes.ts';
 
 const AUDIENCE = 'istio-ca';
 
 /**
- * Requests a token for istiod. Creates the ServiceAccount if it is missing.
- * @param exists whether the ServiceAccount probably exists. A wrong guess costs one call
+ * Requests a token for istiod, creating the ServiceAccount if it does not exist.
+ * @param exists whether the ServiceAccount is likely to exist already. A wrong guess costs one additional call.
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export async function requestIstiodToken(

@@ -1,6 +1,6 @@
 /**
- * Secret that contains the keys shared by all brokers of a store. It is created once, by an identity that has no other
- * permissions.
+ * Creates the Secret that contains the keys shared by all brokers of a store. It is created only once, by an identity
+ * that has no other permissions.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { connectKubernetes, path } from './http.ts';
@@ -8,9 +8,9 @@ import { connectKubernetes, path } from './http.ts';
 export interface KeysSecret {
   readonly namespace: string;
   readonly name: string;
-  /** Path of the kubeconfig. Absent inside a Pod. */
+  /** The path to the kubeconfig. Not needed inside a Pod. */
   readonly kubeconfig?: string | undefined;
-  /** Whether to add a token for break-glass access. */
+  /** Whether the Secret should also contain a token for break-glass access. */
   readonly withOperatorToken?: boolean;
 }
 
@@ -18,9 +18,9 @@ const CONFLICT = 409;
 
 /**
  * Creates the Secret with a new audit key (Ed25519) and, if requested, an operator token. The brokers add their signing
- * key later. An existing Secret is neither read nor changed.
+ * key later. If the Secret already exists, it is neither read nor changed.
  * @returns false if the Secret already exists
- * @throws MeshpassError `config_invalid` if no cluster is accessible, `kubernetes_unavailable`
+ * @throws MeshpassError `config_invalid` if no cluster is configured, `kubernetes_unavailable`
  */
 export async function createKeysSecret({
   kubeconfig,

@@ -1,4 +1,7 @@
-/** Kubernetes operations that the broker needs. deploy/helm/meshpass/files/broker-rbac.yaml grants exactly these. */
+/**
+ * The Kubernetes operations that the broker needs. deploy/helm/meshpass/files/broker-rbac.yaml grants permissions for
+ * exactly these operations.
+ */
 
 import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
@@ -7,10 +10,10 @@ import type { KubernetesHttp } from './http.ts';
 import { apiVersionOf, collectionPath, objectPath } from './resources.ts';
 
 export const FIELD_MANAGER = 'meshpass';
-/** Lifetime of requested tokens, seconds. It is the minimum that Kubernetes allows. */
+/** The lifetime of requested tokens, in seconds. This is the shortest lifetime that Kubernetes allows. */
 export const TOKEN_SECONDS = 600;
 
-/** Kubernetes object as the API server returns it. */
+/** A Kubernetes object as returned by the API server. */
 export interface ListedObject {
   readonly apiVersion: string;
   readonly kind: string;
@@ -25,7 +28,9 @@ export interface ListedObject {
   readonly spec?: unknown;
 }
 
-/** Client for these operations. Every method throws MeshpassError `kubernetes_unavailable`. */
+/**
+ * A client for these operations. All of its methods can throw a MeshpassError with the code `kubernetes_unavailable`.
+ */
 export type Kubernetes = ReturnType<typeof createKubernetes>;
 
 const Token = z.object({ status: z.object({ token: z.string().min(1) }) });
@@ -41,8 +46,8 @@ const List = z.object({
 });
 
 /**
- * Refuses writes while this broker is not known to be active, because its list of revoked principals may be older than
- * the list in the cluster. Requests for tokens and token reviews remain allowed.
+ * Rejects writes unless this broker is known to be the active one, because its list of revoked principals may be older
+ * than the list in the cluster. Token requests and token reviews are still allowed.
  */
 export function restrictWritesToLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
   const refuseUnlessHeld = async () => {
@@ -58,7 +63,7 @@ export function restrictWritesToLeader(isLeader: () => boolean, cluster: Kuberne
   };
 }
 
-/** Creates the operations, which use the given client. */
+/** Creates the Kubernetes operations on top of an HTTP client. */
 export function createKubernetes(http: KubernetesHttp) {
   return {
     /** Creates a ServiceAccount unless it already exists. */
@@ -77,7 +82,7 @@ export function createKubernetes(http: KubernetesHttp) {
       await http.call({ method: 'DELETE', path, expect: [404] });
     },
     /**
-     * Requests a token (TokenRequest, authentication.k8s.io/v1).
+     * Requests a token for a ServiceAccount (TokenRequest, authentication.k8s.io/v1).
      * @returns the token, or undefined if the ServiceAccount does not exist
      */
     requestToken: async (
@@ -98,7 +103,10 @@ export function createKubernetes(http: KubernetesHttp) {
       });
       return answer.status === 404 ? undefined : understood(Token, answer.body).status.token;
     },
-    /** Reviews a token (TokenReview). Returns its user name, or undefined if it is not valid for this audience. */
+    /**
+     * Validates a token with a TokenReview and returns its user name, or undefined if it is not valid for this
+     * audience.
+     */
     reviewToken: async (token: string, audience: string) => {
       const body = {
         apiVersion: 'authentication.k8s.io/v1',
@@ -107,21 +115,21 @@ export function createKubernetes(http: KubernetesHttp) {
       };
       const path = '/apis/authentication.k8s.io/v1/tokenreviews';
       const { status } = understood(Review, (await http.call({ method: 'POST', path, body })).body);
-      // An authenticator that does not support audiences does not return any. The token could then be for any audience.
+      // An authenticator that does not support audiences returns none. The token could then be meant for any audience.
       if (!status.authenticated || !status.audiences?.includes(audience)) return undefined;
       return status.user?.username;
     },
-    /** Applies an object with server-side apply, and takes ownership of fields that other writers have set. */
+    /** Applies an object with server-side apply and takes ownership of any conflicting fields. */
     apply: async (manifest: Manifest) => void (await http.call(applyCall(manifest))),
     /**
-     * Applies an object as a dry run, including admission. An object whose namespace does not exist yet cannot be
-     * checked and is accepted.
+     * Applies an object as a dry run, which includes admission control. If the object's namespace does not exist yet,
+     * the object cannot be checked and is accepted.
      */
     rehearse: async (manifest: Manifest) => {
       const { query, ...call } = applyCall(manifest);
       await http.call({ ...call, query: { ...query, dryRun: 'All' }, expect: [404] });
     },
-    /** Deletes an object and all objects that it owns. A missing object is not an error. */
+    /** Deletes an object and everything that it owns. It is not an error if the object does not exist. */
     remove: async (object: {
       readonly kind: string;
       readonly metadata: { readonly name: string; readonly namespace?: string };
@@ -132,7 +140,7 @@ export function createKubernetes(http: KubernetesHttp) {
     list: async (kind: string, labelSelector: string, namespace?: string) => {
       const path = collectionPath(kind, namespace);
       const { items } = understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body);
-      // List items do not include their kind.
+      // The API server does not include the kind in list items.
       return items.map((object) => ({ apiVersion: apiVersionOf(kind), kind, ...object })) as readonly ListedObject[];
     },
   };
@@ -149,13 +157,13 @@ function applyCall(manifest: Manifest) {
 }
 
 /**
- * Validates a response.
+ * Validates a response from the API server against a schema.
  * @throws MeshpassError `kubernetes_unavailable`
  */
 export function understood<T>(schema: z.ZodType<T>, body: unknown): T {
   const read = schema.safeParse(body);
   if (read.success) return read.data;
-  // The error never includes the body, because the body may contain a token.
+  // The error must not include the body, because the body may contain a token.
   throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent an unexpected response.', {
     detail: { issues: read.error.issues.map(({ path, code }) => `${path.join('.')}: ${code}`) },
   });

@@ -1,4 +1,4 @@
-/** Kinds of Kubernetes objects that Meshpass reads or writes, and their API paths. */
+/** The kinds of Kubernetes objects that Meshpass reads or writes, and their API paths. */
 import { MeshpassError } from '@meshpass/identity';
 import { path } from './http.ts';
 
@@ -8,7 +8,7 @@ const SECURITY = '/apis/security.istio.io/v1';
 const EXTENSIONS = '/apis/extensions.istio.io/v1alpha1';
 const NETWORKING = '/apis/networking.istio.io/v1';
 
-/** Base path (`/api/v1` or `/apis/GROUP/VERSION`) and plural name, by kind. */
+/** The base path (`/api/v1` or `/apis/GROUP/VERSION`) and the plural name of each kind. */
 const KINDS: Readonly<Record<string, readonly [base: string, plural: string]>> = {
   ConfigMap: [CORE, 'configmaps'],
   Namespace: [CORE, 'namespaces'],
@@ -32,7 +32,7 @@ const KINDS: Readonly<Record<string, readonly [base: string, plural: string]>> =
 
 const CLUSTER_WIDE = ['Namespace', 'ClusterRole'];
 
-/** Returns the path of all objects of a kind, either in one namespace or in all namespaces. */
+/** Returns the path for listing all objects of a kind, either in one namespace or in all namespaces. */
 export function collectionPath(kind: string, namespace?: string): string {
   const [base, plural] = kindOf(kind);
   return namespace === undefined ? `${base}/${plural}` : base + path`/namespaces/${namespace}/` + plural;
@@ -43,7 +43,7 @@ export function apiVersionOf(kind: string): string {
   return kindOf(kind)[0].replace(/^\/apis?\//, '');
 }
 
-/** Returns the path of one object. */
+/** Returns the API path of a single object. */
 export function objectPath(object: {
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly namespace?: string };

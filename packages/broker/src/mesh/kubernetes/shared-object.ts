@@ -1,5 +1,5 @@
 /**
- * ConfigMap or Secret that the brokers of an installation share. A write fails if the object has changed since it was
+ * A ConfigMap or Secret that all brokers of an installation share. A write fails if the object has changed since it was
  * read (`resourceVersion`).
  */
 import { MeshpassError } from '@meshpass/identity';
@@ -8,10 +8,10 @@ import { connectKubernetes, path } from './http.ts';
 import { understood } from './kubernetes.ts';
 
 export interface SharedObjectOptions {
-  /** Path of a kubeconfig. Absent inside a Pod. */
+  /** The path to a kubeconfig. Not needed inside a Pod. */
   readonly kubeconfig?: string | undefined;
   readonly namespace: string;
-  /** Name of an existing object. The broker is not permitted to create it. */
+  /** The name of an existing object. The broker is not allowed to create it. */
   readonly name: string;
 }
 
@@ -24,9 +24,9 @@ const SharedObject = z.object({
 });
 
 /**
- * Opens the object.
- * @param missing error message for the case that the object does not exist
- * @throws MeshpassError `config_invalid` if no cluster is accessible
+ * Opens an existing ConfigMap or Secret for reading and writing.
+ * @param missing the error message to use if the object does not exist
+ * @throws MeshpassError `config_invalid` if no cluster is configured
  */
 export async function openSharedObject(
   kind: 'configmaps' | 'secrets',
@@ -37,7 +37,7 @@ export async function openSharedObject(
   const at = path`/api/v1/namespaces/${namespace}/${kind}/${name}`;
   return {
     /**
-     * Reads the object.
+     * Reads the object's current version and data.
      * @throws MeshpassError `config_invalid` if it does not exist, `kubernetes_unavailable`
      */
     read: async () => {
@@ -47,9 +47,9 @@ export async function openSharedObject(
       return { version: metadata.resourceVersion, data };
     },
     /**
-     * Writes these entries and leaves all others unchanged.
-     * @param version version of the object that was read
-     * @returns the new version, or undefined if the object has changed since
+     * Writes the given entries and leaves all others unchanged.
+     * @param version the version of the object that was returned by `read`
+     * @returns the new version, or undefined if the object has changed since then
      */
     write: async (
       version: string | undefined,

@@ -1,7 +1,7 @@
 /**
- * Maintains a local copy of all objects of a kind. The watch lists the objects, and then follows changes from the
- * list's version. It lists them again if the server has dropped that version (410), or whenever the state is in doubt
- * (Kubernetes API concepts, "Efficient detection of changes").
+ * Maintains a local copy of all objects of a kind. A watch lists the objects and then follows all changes after the
+ * version of that list. It lists the objects again if the server no longer has that version (410), or whenever the
+ * local copy may be out of date (Kubernetes API concepts, "Efficient detection of changes").
  */
 import type { MeshpassError } from '@meshpass/identity';
 import { toMeshpassError } from '@meshpass/identity';
@@ -9,15 +9,18 @@ import { pause } from '../../base/index.ts';
 import { backoff } from '../backoff.ts';
 import type { KubernetesHttp } from './http.ts';
 
-/** @typeParam O type of the objects, which the API server's schema determines */
+/**
+ * Options for watching all objects in a collection.
+ * @typeParam O the type of the objects, as determined by the API server's schema
+ */
 export interface WatchOptions<O, T> {
   readonly http: KubernetesHttp;
-  /** Path of the collection to watch. */
+  /** The path of the collection to watch. */
   readonly path: string;
   readonly fieldSelector?: string;
-  /** Converts an object to the value to keep, or undefined to skip it. */
+  /** Converts an object to the value that is kept for it. Return undefined to skip the object. */
   readonly keep: (object: O) => T | undefined;
-  /** Called after every change to the kept values, and after the first complete list. */
+  /** Called after every change to the kept values and after the first complete list. */
   readonly onChange: () => void;
   readonly onFault: (fault: MeshpassError) => void;
 }
@@ -25,10 +28,12 @@ export interface WatchOptions<O, T> {
 export type KubernetesWatch<T> = ReturnType<typeof watch<ApiObject, T>>;
 
 const PAGE = 500;
-/** Time after which the server ends a watch. Resuming it costs nothing. */
+/** How long the server keeps a watch open, in seconds. Resuming a watch costs nothing. */
 const WATCH_SECONDS = 300;
 
-/** Minimum duration of a watch. If a server or proxy ends it sooner, it is reopened as slowly as after a failure. */
+/**
+ * The minimum duration of a watch. If a server or a proxy ends it sooner, it is reopened as slowly as after a failure.
+ */
 const SHORT_WATCH_MS = 1_000;
 
 interface ApiObject {
@@ -39,7 +44,7 @@ interface ApiEvent<O> {
   readonly object: ApiObject & O;
 }
 
-/** Starts the watch. */
+/** Starts watching a collection. The watch runs until it is closed. */
 export function watch<O, T>(options: WatchOptions<O, T>) {
   const stop = new AbortController();
   const { fieldSelector } = options;
@@ -71,8 +76,8 @@ export function watch<O, T>(options: WatchOptions<O, T>) {
   };
 
   /**
-   * Follows changes from a version.
-   * @returns the version to resume from, or undefined if a new list is needed
+   * Follows all changes after the given version.
+   * @returns the version to resume from, or undefined if the objects have to be listed again
    */
   const follow = async (from: string): Promise<string | undefined> => {
     let version: string | undefined = from;
@@ -118,7 +123,8 @@ export function watch<O, T>(options: WatchOptions<O, T>) {
         }
       } catch (thrown) {
         if (stop.signal.aborted) return;
-        // The watch may have missed changes, and the server may be a different one, so the objects are listed again.
+        // The watch may have missed changes, and the next server may be a different one, so the objects have to be
+        // listed again.
         version = undefined;
         options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A cluster watch was interrupted.'));
       }
@@ -129,7 +135,7 @@ export function watch<O, T>(options: WatchOptions<O, T>) {
 
   return {
     /**
-     * Returns the last known state, even while the server is unavailable. Returns undefined until the first list is
+     * Returns the last known values, even while the server is unavailable. Returns undefined until the first list is
      * complete.
      */
     all: (): readonly T[] | undefined => kept && [...kept.values()],

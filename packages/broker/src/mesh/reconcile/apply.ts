@@ -1,7 +1,7 @@
 /**
- * Brings the cluster into the state that the compiled access file describes, from any state. Applies the wanted objects
- * and removes other objects that the broker manages. Denials are applied before objects that open access, so that a
- * Gateway opens only once its policies are in place.
+ * Brings the cluster into the state that the compiled access file describes, whatever state it was in before. It
+ * applies the wanted objects and removes all others that the broker manages. Denials are applied before any objects
+ * that open access, so that a Gateway is only opened once its policies are in place.
  */
 
 import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
@@ -17,23 +17,30 @@ import { RETIRED_POLICY_NAME, readRetiredNamespaces, retirementPolicy } from './
 export interface ApplyOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
   readonly mesh: { readonly rootNamespace: string; readonly gateway: { readonly namespace: string } };
-  /** Returns the current time, Unix seconds. */
+  /** Returns the current time in Unix seconds. */
   readonly now: () => number;
   readonly log: Log;
 }
 
-/** Maximum remaining lifetime of a removed grant's SVID: the longest `ttl`, plus the clock skew verifiers tolerate. */
+/**
+ * How long the SVID of a removed grant can remain valid, in seconds: the longest possible `ttl`, plus the clock skew
+ * that verifiers tolerate.
+ */
 const LONGEST_SVID_LIFE = 3600 + 120;
 
-/** Order in which kinds are applied. They are removed in reverse order, so that access closes before denials go. */
+/**
+ * The order in which kinds are applied. They are removed in reverse order so that access is closed before denials are
+ * removed.
+ */
 const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'];
 
 const AT_ONCE = 8;
 
 /**
- * Applies the manifests and stops at the first failure. A partial result never allows more than the complete one.
- * @returns time at which to run again even without a change, Unix seconds
- * @throws MeshpassError `kubernetes_unavailable`, `internal` for a kind that is not in ORDER
+ * Applies the manifests and stops at the first failure. If only some of them are applied, they never allow more than
+ * all of them would.
+ * @returns the time (in Unix seconds) at which this must run again even if nothing changes
+ * @throws MeshpassError `kubernetes_unavailable`, or `internal` for a kind that is not in ORDER
  */
 export async function applyManifests(wanted: readonly Manifest[], options: ApplyOptions) {
   const { kubernetes } = options;
@@ -51,7 +58,7 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
   for (const kind of ORDER) {
     const ofKind = wanted.filter((manifest) => manifest.kind === kind);
     refuseEnding(ofKind, present);
-    // An existing guard must not be widened before the rules for the newly admitted traffic are in place.
+    // An existing guard must not admit more traffic before the rules for that traffic are in place.
     const guards = ofKind.filter((one) => isGuard(one, options) && standing.has(keyOf(one)));
     const others = ofKind.filter((one) => !guards.includes(one));
     for (const some of [others, guards]) await batches(some, (manifest) => kubernetes.apply(labelled(manifest)));
@@ -70,7 +77,7 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
 }
 
 /**
- * Checks with a dry run whether the cluster would accept the manifests.
+ * Uses a dry run to check whether the cluster would accept the manifests.
  * @throws MeshpassError `policy_forbidden` if it would not, `kubernetes_unavailable` if it does not respond
  */
 export async function dryRunManifests(
@@ -103,7 +110,10 @@ async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly L
   return retirement;
 }
 
-/** Refuses to write to objects that are being deleted. The write would succeed, but the object would then vanish. */
+/**
+ * Throws if an object that would be written is being deleted. The write would succeed, but the object would disappear
+ * afterwards.
+ */
 function refuseEnding(wanted: readonly Manifest[], present: readonly ListedObject[]): void {
   const ending = present.filter(({ metadata }) => metadata.deletionTimestamp !== undefined).map(keyOf);
   const still = wanted.find((manifest) => ending.includes(keyOf(manifest)));
@@ -112,7 +122,10 @@ function refuseEnding(wanted: readonly Manifest[], present: readonly ListedObjec
   throw new MeshpassError('kubernetes_unavailable', `${name} is still being deleted. The broker will recreate it.`);
 }
 
-/** Lists the objects that the broker manages. Kinds without a fixed namespace are listed in all namespaces. */
+/**
+ * Lists the objects in the cluster that the broker manages. Kinds that have no fixed namespace are listed in all
+ * namespaces.
+ */
 async function readPresent(options: ApplyOptions): Promise<readonly ListedObject[]> {
   const { kubernetes, mesh } = options;
   const home: Partial<Record<string, string>> = {
@@ -120,13 +133,15 @@ async function readPresent(options: ApplyOptions): Promise<readonly ListedObject
     Gateway: mesh.gateway.namespace,
   };
   const lists = await Promise.all(ORDER.map((kind) => kubernetes.list(kind, COMPILED_POLICY_SELECTOR, home[kind])));
-  // Deleting a Namespace deletes everything in it, so only Namespaces that were created for a grant are considered.
+  // Deleting a Namespace also deletes everything in it, so only Namespaces that were created for a grant are included.
   return lists
     .flat()
     .filter(({ kind, metadata }) => kind !== 'Namespace' || metadata.labels?.[GRANT_LABEL] !== undefined);
 }
 
-/** Adds the label that identifies objects managed by the broker. The compiler is not trusted to set it. */
+/**
+ * Adds the label that marks an object as managed by the broker. This does not rely on the compiler to set the label.
+ */
 function labelled(manifest: Manifest): Manifest {
   const { metadata } = manifest;
   return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
@@ -142,14 +157,14 @@ async function batches<T>(items: readonly T[], work: (item: T) => Promise<void>)
   }
 }
 
-// GitOps mode: a controller (Argo CD, Flux) applies the committed manifests. The broker writes only its token keys,
-// which are not in any repository. It compares all other objects. An access file comes into force when the cluster
-// matches its compiled form.
+// In GitOps mode, a controller such as Argo CD or Flux applies the committed manifests. The broker only writes its
+// token keys, which are not in any repository, and compares all other objects. An access file comes into force once the
+// cluster matches its compiled form.
 
 const SHOWN = 10;
 
 /**
- * Applies RequestAuthentication and compares all other objects.
+ * Applies only the RequestAuthentication objects and compares all other objects with the cluster.
  * @throws MeshpassError `policy_drift`, `kubernetes_unavailable`
  */
 export async function applyKeysOnly(manifests: readonly Manifest[], options: ApplyOptions) {

@@ -1,6 +1,6 @@
 /**
- * Watches the cluster: Namespaces, Services, the Pods behind granted Services, ClusterRoles, policies that others
- * manage and the roots of the mesh.
+ * Watches everything in the cluster that policies depend on: Namespaces, Services, the Pods behind granted Services,
+ * ClusterRoles, policies that Meshpass does not own, and the mesh roots.
  */
 
 import { clusterRoleOf } from '@meshpass/access';
@@ -15,9 +15,9 @@ import { type RunningPod, toNamespace, toPod, toPolicy, withWorkloads } from './
 
 export interface ClusterViewOptions {
   readonly http: KubernetesHttp;
-  /** Namespace of the ConfigMap that contains the mesh's roots. istiod writes this ConfigMap to every namespace. */
+  /** The namespace of the ConfigMap that contains the mesh roots. istiod writes this ConfigMap to every namespace. */
   readonly rootsNamespace: string;
-  /** Path of an operator's file that contains the roots, to use instead of the ConfigMap. */
+  /** The path to a file with the mesh roots. If set, it is used instead of the ConfigMap. */
   readonly rootsFile?: string | undefined;
   readonly log: Log;
 }
@@ -27,8 +27,8 @@ export type ClusterView = ReturnType<typeof viewCluster>;
 const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const;
 
 /**
- * Starts the watches.
- * @throws MeshpassError `config_invalid` if the roots file is unusable
+ * Starts watching the cluster.
+ * @throws MeshpassError `config_invalid` if the roots file cannot be used
  */
 export function viewCluster(options: ClusterViewOptions) {
   const { http, log } = options;
@@ -49,7 +49,7 @@ export function viewCluster(options: ClusterViewOptions) {
     return watched;
   };
 
-  // The roots come first, so that an unusable file does not leave a watch running.
+  // Start with the roots. If their file is unusable, this throws an error before any other watch has been started.
   const watchedRoots =
     options.rootsFile === undefined
       ? start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`)
@@ -57,7 +57,7 @@ export function viewCluster(options: ClusterViewOptions) {
   open.add(watchedRoots);
   const services = start(collectionPath('Service'), meshServiceOf);
   const namespaces = start(collectionPath('Namespace'), toNamespace);
-  // A role may change to allow more than a grant is allowed to provide. The grant then loses the role.
+  // A role may be changed so that it allows more than a grant may provide. The grant then loses the role.
   const clusterRoles = start(collectionPath('ClusterRole'), clusterRoleOf);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
   for (const kind of ['RequestAuthentication', 'PeerAuthentication'])
@@ -66,9 +66,9 @@ export function viewCluster(options: ClusterViewOptions) {
 
   let lastKnown: readonly string[] = [];
   /**
-   * Returns the current or last known roots. Without roots, certificates could not be verified and all traffic would
-   * stop. The last known roots therefore remain in use if the ConfigMap is empty or deleted (istiod recreates it), or
-   * if the API server is unavailable.
+   * Returns the current roots, or the last known ones. Without roots, certificates could not be verified, and all
+   * traffic would stop. The last known roots therefore stay in use if the ConfigMap is empty or was deleted (istiod
+   * recreates it), or if the API server is unavailable.
    */
   const roots = (): readonly string[] => {
     const found = watchedRoots.all()?.flat() ?? [];
@@ -86,7 +86,7 @@ export function viewCluster(options: ClusterViewOptions) {
     if (!found || !written || !live || !roles) return undefined;
     const names = new Set(live.map(({ name }) => name));
     return {
-      // A namespace that is being deleted does not accept policies, so its Services are excluded.
+      // A namespace that is being deleted does not accept policies, so its Services are left out.
       services: found
         .filter(({ namespace }) => names.has(namespace))
         .map((service) => withWorkloads(service, running))
@@ -98,23 +98,29 @@ export function viewCluster(options: ClusterViewOptions) {
   };
 
   return {
-    /** Returns the roots in PEM, one certificate per entry. */
+    /** Returns the mesh roots in PEM format, with one certificate per entry. */
     roots,
-    /** Returns the current view. Returns undefined until all watched objects have been listed. */
+    /** Returns the current state of the cluster, or undefined until all watched objects have been listed. */
     current: () => {
       const running = [...pods.values()].map((watched) => watched.all());
       return running.includes(undefined) ? undefined : view(running.flatMap((some) => some ?? []));
     },
-    /** Returns the view without workloads, which are known only in followed namespaces. Determines what to follow. */
+    /**
+     * Returns the state of the cluster without any workloads. Workloads are only known in the namespaces that were
+     * passed to `follow`, and this state determines which namespaces those are.
+     */
     outline: () => view([]),
-    /** Returns the policies that the broker manages, with their generations, which reveal edits by others. */
+    /**
+     * Returns the policies that the broker manages together with their generations, which reveal whether someone else
+     * has edited them.
+     */
     ours: (): readonly string[] =>
       (policies.all() ?? []).flatMap(({ name, generation }) => (name ? [`${name}@${generation}`] : [])).sort(),
     unready: (): readonly string[] => [
       ...(roots().length === 0 ? ['the mesh roots are not known yet'] : []),
       ...(view([]) ? [] : ['the cluster has not been listed yet']),
     ],
-    /** Watches Pods in exactly these namespaces. */
+    /** Watches the Pods in exactly these namespaces, and stops watching Pods in any others. */
     follow: (namespaces: readonly string[]): void => {
       for (const [namespace, watched] of pods) {
         if (namespaces.includes(namespace)) continue;
@@ -137,7 +143,7 @@ export function viewCluster(options: ClusterViewOptions) {
   };
 }
 
-/** Object of which only the changes matter. */
+/** An object that is only watched for changes, so nothing but its generation is kept. */
 interface Versioned {
   readonly metadata: { readonly generation?: number };
 }

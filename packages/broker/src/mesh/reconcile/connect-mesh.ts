@@ -1,4 +1,7 @@
-/** Sets up the broker's connections to the mesh: certificates, revocations, mesh state and edge token reviews. */
+/**
+ * Sets up everything the broker needs from the mesh: certificates, revocations, the mesh state and token reviews for
+ * edges.
+ */
 
 import type { IdentityTokens, Manifest } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
@@ -24,18 +27,18 @@ const label = z.string().refine(isDnsLabel, 'must be a valid Kubernetes name');
 const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'must have the form HOST:PORT');
 
 export const MeshConfig = z.strictObject({
-  /** Path of the kubeconfig. Absent inside a Pod. */
+  /** The path to the kubeconfig. Not needed inside a Pod. */
   kubeconfig: z.string().min(1).optional(),
-  /** Path of the access file. */
+  /** The path to the access file. */
   accessFile: z.string().min(1),
   istiod: z
     .strictObject({
       address: hostPort.default('istiod.istio-system.svc:15012'),
-      /** DNS name that istiod's certificate must contain. */
+      /** The DNS name that istiod's certificate must contain. */
       serverName: z.string().min(1).default('istiod.istio-system.svc'),
       /**
-       * Path of a PEM file with the roots, which is reloaded when it changes. By default, the roots come from the
-       * ConfigMap `istio-ca-root-cert`, which istiod updates when roots are rotated.
+       * The path to a PEM file with the mesh roots, which is reloaded when it changes. By default, the roots come from
+       * the ConfigMap `istio-ca-root-cert`, which istiod updates when roots are rotated.
        */
       rootsFile: z.string().min(1).optional(),
     })
@@ -50,11 +53,14 @@ export const MeshConfig = z.strictObject({
       port: z.number().int().min(1).max(65535).default(15443),
     })
     .prefault({}),
-  /** Audience from the API server's `--api-audiences`. If absent, workspaces do not get tokens for the API server. */
+  /**
+   * The audience of tokens for the API server, which must be one of its `--api-audiences`. If absent, workspaces do not
+   * get such tokens.
+   */
   kubernetesAudience: z.string().min(1, 'must not be empty').max(512).optional(),
   /** Whether a GitOps controller applies the compiled access file. */
   gitops: z.boolean().default(false),
-  /** Interval at which drift is repaired, seconds. */
+  /** How often drift is repaired, in seconds. */
   resyncSeconds: z.number().positive().default(60),
 });
 export type MeshConfig = z.input<typeof MeshConfig>;
@@ -63,27 +69,31 @@ export interface MeshParts {
   /** Returns the token keys that sidecars must currently accept. Call `state.tokenKeysChanged()` when they change. */
   readonly tokens: () => IdentityTokens;
   readonly log: Log;
-  /** Creates the revoker. Defaults to createRevoker(). */
+  /** Creates the revoker. Defaults to `createRevoker`. */
   readonly makeRevoker?: typeof createRevoker;
-  /** Leadership state. Only the active broker writes to Kubernetes. If absent, this is the only broker. */
+  /**
+   * Tells whether this broker is active, because only the active broker may write to Kubernetes. If absent, this is the
+   * only broker.
+   */
   readonly activeState?: Pick<ActiveState, 'activated' | 'isLeader'>;
 }
 
 export type ConnectedMesh = Awaited<ReturnType<typeof connectMesh>>;
 
 /**
- * Maximum size of a message on a stream from istiod, bytes. A message contains all clusters or endpoints of a grant.
+ * The maximum size of a message on a stream from istiod, in bytes. A single message contains all clusters or all
+ * endpoints of a grant.
  */
 const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
 /**
- * Maximum token size. All ServiceAccount tokens are smaller. The limit prevents clients from sending bulk data to
- * TokenReview.
+ * The maximum size of a token. All ServiceAccount tokens are smaller than this. The limit prevents clients from sending
+ * large amounts of data to TokenReview.
  */
 const MAX_TOKEN_BYTES = 16 * 1024;
 
 /**
- * Starts to watch the cluster, apply policies and sign certificates. Kubernetes and istiod do not have to respond yet:
- * `state.unready()` reports readiness. SIGHUP reloads the access file.
+ * Starts watching the cluster, applying policies and signing certificates. Kubernetes and istiod do not have to be
+ * available yet: `state.unready()` reports whether they are. SIGHUP reloads the access file.
  * @throws MeshpassError `config_invalid`
  */
 export async function connectMesh(given: MeshConfig, parts: MeshParts) {
@@ -148,34 +158,34 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     authority,
     revoker,
     state,
-    /** Source of Envoy configuration for the relay. */
+    /** The source from which the relay gets Envoy configuration. */
     relay: {
       connection: streams,
-      // The ServiceAccount exists as long as the grant's namespace.
+      // The ServiceAccount exists for as long as the grant's namespace does.
       token: (namespace: string, signal: AbortSignal) =>
         requestIstiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
       trustDomain,
       clusterDomain,
     },
-    /** Issuer of tokens for the API server. Absent if this is not configured. */
+    /** Issues tokens for the API server. Undefined if this is not configured. */
     kubernetesTokens:
       config.kubernetesAudience === undefined
         ? undefined
         : createKubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
-    /** Interface to the mesh for access file changes. */
+    /** The interface to the mesh that is used for changing the access file. */
     policy: {
       /**
-       * Lists all objects in the cluster that policy depends on.
+       * Lists all objects in the cluster that policies depend on.
        * @throws MeshpassError `kubernetes_unavailable`
        */
       read: () => readPolicyResources(cluster),
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },
       tokens: parts.tokens,
-      /** Returns the access file in force, if any. */
+      /** Returns the access file that is in force, if there is one. */
       inForce: () => (state.inForce() ? state.access() : undefined),
       /**
-       * Checks with a dry run whether the cluster would accept these objects from the broker. With GitOps, the check is
-       * skipped, because the controller writes the objects and not the broker.
+       * Uses a dry run to check whether the cluster would accept these objects from the broker. With GitOps, this check
+       * is skipped, because the objects are written by a controller and not by the broker.
        * @throws MeshpassError `policy_forbidden`, `kubernetes_unavailable`
        */
       rehearse: async (manifests: readonly Manifest[]): Promise<void> => {
@@ -184,13 +194,16 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
       take: state.take,
       resume: state.resume,
       /**
-       * Reads the access file on disk with its includes.
+       * Reads the access file and its includes from disk.
        * @throws MeshpassError `access_*`
        */
       onDisk: () => readAccessFile(config.accessFile),
       followDisk: state.followDisk,
       drift: state.drift,
-      /** Calls the listener when objects that policy depends on change. Returns a function that unsubscribes it. */
+      /**
+       * Registers a listener that is called when objects that policies depend on have changed. Returns a function that
+       * removes the listener.
+       */
       onChange: (listener: () => void): (() => void) => {
         const both = [view.onChange(listener), state.onChange(listener)];
         return () => {
@@ -199,7 +212,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
       },
     },
     /**
-     * Reviews a ServiceAccount token for this audience.
+     * Validates a ServiceAccount token for an audience.
      * @returns the user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
      * @throws MeshpassError `kubernetes_unavailable`
      */

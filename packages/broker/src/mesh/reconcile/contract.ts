@@ -1,14 +1,20 @@
-/** Interface to the mesh for sessions, tokens and policy changes. connect-mesh.ts implements it. Tests replace it. */
+/**
+ * The interface to the mesh for sessions, tokens and policy changes. It is implemented by connect-mesh.ts and replaced
+ * in tests.
+ */
 import type { connectMesh } from './connect-mesh.ts';
 import type { createMeshState } from './mesh-state.ts';
 import type { MeshRevoker } from './revocation/revoker.ts';
 
 export type Revoker = Pick<MeshRevoker, 'apply' | 'collectOrphans' | 'principals'>;
 
-/** Mesh state, including the controls for the process that runs it. */
+/** The complete mesh state, including the controls for the process that runs it. */
 export type LiveMeshState = ReturnType<typeof createMeshState>;
 
-/** Current state of the mesh and the access file. Lists each member, so that a new control does not reach sessions. */
+/**
+ * The current state of the mesh and the access file. The members are listed individually so that new controls are not
+ * exposed to sessions by accident.
+ */
 export type MeshState = Pick<
   LiveMeshState,
   | 'access'
@@ -27,5 +33,5 @@ export type MeshState = Pick<
   | 'unready'
 >;
 
-/** Interface to the mesh for access file changes. */
+/** The interface to the mesh that is used for changing the access file. */
 export type PolicyMesh = Awaited<ReturnType<typeof connectMesh>>['policy'];

@@ -1,4 +1,4 @@
-/** Compiles an access file for the current mesh into a plan. Plans can be compared with each other. */
+/** Compiles an access file for the current state of the mesh into a plan. Plans can be compared with each other. */
 
 import {
   type Access,
@@ -18,26 +18,26 @@ import type { ClusterView } from './cluster-view.ts';
 
 export type Plan = ReturnType<typeof planOf>;
 
-/** State of the mesh for which a plan is made. */
+/** The state of the mesh that a plan is made for. */
 export interface PlanInput {
   readonly mesh: Mesh;
-  /** Token keys that sidecars must currently accept. */
+  /** The token keys that sidecars currently have to accept. */
   readonly tokens: IdentityTokens;
-  /** Existing policies that the broker manages. */
+  /** The names and generations of the existing policies that the broker manages. */
   readonly ours: ReturnType<ClusterView['ours']>;
 }
 
 /**
- * Compiles an access file.
- * @throws MeshpassError from compile() if the mesh lacks an object that the file grants
+ * Compiles a new access file, in which every granted object must exist.
+ * @throws MeshpassError from `compile` if an object that the file grants does not exist in the mesh
  */
 export function makePlan(access: Access, planInput: PlanInput): Plan {
   return planOf(access, planInput, compile(access, planInput.mesh, planInput.tokens));
 }
 
 /**
- * Compiles a file that is already in force for a mesh that has changed, and omits missing objects.
- * @returns the plan, and the reason that the file would not come into force today. The reason is undefined if it would
+ * Compiles a file that is already in force after the mesh has changed, leaving out objects that no longer exist.
+ * @returns the plan, and the reason why the file would be rejected if it were new, or undefined if it would be accepted
  */
 export function makeReducedPlan(
   access: Access,
@@ -49,15 +49,15 @@ export function makeReducedPlan(
 }
 
 /**
- * Lists up to 20 selected Services that cannot be granted, one per line. The text is empty if there are none. Anyone
- * may create such a Service, so it causes only a warning.
+ * Lists up to 20 Services that a selector matches but that cannot be granted, one per line. Returns an empty string if
+ * there are none. Anyone can create such a Service, so it only causes a warning.
  */
 export function describeSkippedServices({ access, mesh }: Plan): string {
   const found = leftOut(access, mesh).map(({ place, message }) => `${formatPlace(place)} ${message}`);
   return found.slice(0, 20).join('\n');
 }
 
-/** Computes the services and roles that the grants of a file reach, once for all sessions. */
+/** Computes which services and roles the grants of an access file reach. This is done once for all sessions. */
 export function computeGrantReach(access: Access, mesh: Mesh) {
   const names = access.grants.map(({ name }) => name);
   return {
@@ -72,11 +72,11 @@ function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: re
     access,
     mesh,
     manifests,
-    /** Ids of the token keys that the plan publishes. */
+    /** The IDs of the token keys that the plan publishes. */
     tokenKeys: keyIds(tokens),
-    /** Hash of the plan's manifests and of the broker's existing policies at the time the plan was made. */
+    /** A hash of the plan's manifests and of the policies that the broker had in the cluster when the plan was made. */
     content: sha256Hex(JSON.stringify([manifests, ours])),
-    /** Answers to queries from sessions, edges and proxies while the plan is in force. */
+    /** The data that is used to answer queries from sessions, edges and proxies while this plan is in force. */
     answers: computeGrantReach(access, mesh),
   };
 }

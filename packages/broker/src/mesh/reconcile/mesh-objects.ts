@@ -1,4 +1,4 @@
-/** Reduces Namespaces, Pods and AuthorizationPolicies from the API server to the fields that policy needs. */
+/** Reduces Namespaces, Pods and AuthorizationPolicies from the API server to the fields that policies depend on. */
 import { isOurs } from '@meshpass/access';
 import {
   distinctWorkloads,
@@ -9,7 +9,7 @@ import {
   serviceAccountOf,
 } from '@meshpass/istio';
 
-/** Converts a namespace. Returns undefined if it is being deleted, because it does not accept new objects. */
+/** Converts a namespace, or returns undefined if it is being deleted and therefore does not accept new objects. */
 export function toNamespace({
   metadata: { name, labels = {}, deletionTimestamp },
 }: {
@@ -18,7 +18,7 @@ export function toNamespace({
   return deletionTimestamp === undefined ? { name, labels } : undefined;
 }
 
-/** Converts a Pod. Returns undefined if it has ended. */
+/** Converts a Pod, or returns undefined if it is no longer running. */
 export function toPod({ metadata, spec = {}, status }: Pick<ResourceOf<'Pod'>, 'metadata' | 'spec' | 'status'>) {
   if (hasEnded(status?.phase)) return undefined;
   return { namespace: metadata.namespace, labels: metadata.labels ?? {}, serviceAccount: serviceAccountOf(spec) };
@@ -26,15 +26,16 @@ export function toPod({ metadata, spec = {}, status }: Pick<ResourceOf<'Pod'>, '
 
 export type RunningPod = NonNullable<ReturnType<typeof toPod>>;
 
-/** Adds the distinct workloads that a Service selects to the Service. */
+/** Returns a copy of a Service with the distinct workloads that it selects. */
 export function withWorkloads(service: Omit<MeshService, 'workloads'>, pods: readonly RunningPod[]): MeshService {
   const inside = pods.filter(({ namespace }) => namespace === service.namespace);
   return { ...service, workloads: distinctWorkloads(service.selector, inside) };
 }
 
 /**
- * Reads a policy with its generation, which reveals edits. After an edit, the broker's own policies are rewritten, and
- * foreign policies are checked again. A foreign policy is undefined if no sidecar enforces it.
+ * Reads a policy together with its generation, which reveals whether it was edited. After an edit, the broker writes
+ * its own policies again and checks all others again. A policy that the broker does not own is undefined if no sidecar
+ * enforces it.
  */
 export function toPolicy(
   object: Parameters<typeof foreignPolicyOf>[0] & { readonly metadata: { readonly generation?: number } },

@@ -1,16 +1,19 @@
-/** Problems that an operator must fix, even though the broker continues to work. Each problem is logged once. */
+/**
+ * Records the problems that an operator has to fix even though the broker keeps working. Each problem is only logged
+ * once.
+ */
 import type { Log } from '../../base/index.ts';
 
 export interface MeshProblems {
-  /** Reason that a file was refused. */
+  /** The reason why a new access file was rejected. */
   file?: string;
-  /** Reason that policies were not applied. */
+  /** The reason why the policies could not be applied. */
   apply?: string;
-  /** Granted services or roles that are missing or changed. */
+  /** The granted services or roles that are missing or have changed. */
   mesh?: string;
-  /** Selected services that cannot be granted. */
+  /** The services that match a selector but cannot be granted. */
   selected?: string;
-  /** Warning that the file on disk has changed while another file is in force. */
+  /** A warning that the file on disk has changed while a different file is in force. */
   disk?: string;
 }
 
@@ -21,8 +24,8 @@ const SAID = {
 } as const;
 
 /**
- * Records a problem and logs it if it is new.
- * @param text description of the problem. Absent or empty if it has been fixed
+ * Records a problem and logs it if it is new, or clears it.
+ * @param text a description of the problem, or undefined or an empty string if it has been fixed
  */
 export function tell(problems: MeshProblems, log: Log, kind: keyof typeof SAID, text: string | undefined): void {
   if (!text) {

@@ -1,7 +1,7 @@
 /**
- * State of the mesh and the access file. The file is watched, compiled and applied, and only then is it in force. An
- * invalid new file changes nothing. If the mesh loses objects that the file in force grants, the file is compiled
- * without them.
+ * The state of the mesh and the access file. The file is watched, compiled and applied, and only comes into force after
+ * that. An invalid new file changes nothing. If objects that the file in force grants disappear from the mesh, the file
+ * is compiled without them.
  */
 import { basename } from 'node:path';
 import {
@@ -27,45 +27,46 @@ import { type MeshProblems, tell } from './mesh-problems.ts';
 import { createPolicyDecisions } from './policy-decisions.ts';
 import { collectHttpServers } from './revocation/ended-sessions.ts';
 
-// Options of the mesh state.
-
 export interface StateOptions {
   readonly view: ClusterView;
   readonly kubernetes: Kubernetes;
   readonly mesh: MeshShape;
   readonly accessFile: string;
-  /** Returns the token keys that sidecars must currently accept. */
+  /** Returns the token keys that sidecars currently have to accept. */
   readonly tokens: () => IdentityTokens;
   readonly log: Log;
-  /** Returns the current time, Unix seconds. */
+  /** Returns the current time in Unix seconds. */
   readonly now: () => number;
-  /** Whether GitOps applies the compiled objects. If so, the broker writes only its keys and compares the rest. */
+  /**
+   * Whether a GitOps controller applies the compiled objects. If so, the broker only writes its keys and compares
+   * everything else.
+   */
   readonly gitops?: boolean;
-  /** Whether workspaces may use the API server if their grants have Kubernetes roles. */
+  /** Whether workspaces may use the API server if their grants include Kubernetes roles. */
   readonly offersKubernetes?: boolean;
-  /** Interval at which drift is repaired, milliseconds. */
+  /** How often drift is repaired, in milliseconds. */
   readonly resync: number;
   /**
-   * Resolves when this broker becomes active. Nothing is applied before then. If absent, the broker is already active.
+   * Resolves when this broker becomes active. Nothing is applied before that. If absent, the broker is already active.
    */
   readonly activated?: Promise<void> | undefined;
 }
 
-/** Access file from disk that was last in force, as read from the store. */
+/** The access file from disk that was last in force, as recorded in the store. */
 export interface FormerAccessFile {
-  /** SHA-256 of its text, hex. */
+  /** The SHA-256 hash of the file's text, in hex. */
   readonly digest: string;
-  /** Parsed file. Undefined if this version of Meshpass refuses the text. */
+  /** The parsed file, or undefined if this version of Meshpass rejects its text. */
   readonly access: Access | undefined;
 }
 
-/** Access file that was submitted instead of read from disk, with a promise for the caller who waits for it. */
+/** An access file that was submitted rather than read from disk, and the promise that its submitter is waiting for. */
 interface Submitted {
   readonly access: Access;
   readonly done: PromiseWithResolvers<void>;
 }
 
-/** Maximum time that a caller waits for a submitted file to come into force, ms. */
+/** How long a caller waits for a submitted file to come into force, in milliseconds. */
 const LONGEST_WAIT_MS = 25_000;
 
 const AGAIN = 'the access file on disk was rejected, so the one from before the restart is in force again';
@@ -74,10 +75,13 @@ const IGNORED =
   'the access file on disk was changed but is ignored, because the one in force was applied with "meshpass policy apply". Apply the change ' +
   'in the same way, or return to the file on disk with "meshpass policy rollback 0". "meshpass policy history" lists the applied files';
 
-/** Delay after a change, ms. Changes come in bursts, because a rollout replaces Pods one by one. */
+/**
+ * How long to wait after a change before compiling, in milliseconds. Changes come in bursts, because a rollout replaces
+ * Pods one by one.
+ */
 const SETTLE_MS = 100;
 
-/** Creates the state and starts the reconciler. */
+/** Creates the mesh state and starts applying the access file. */
 export function createMeshState(options: StateOptions) {
   const { view, log } = options;
   const listeners = new Set<() => void>();
@@ -90,26 +94,30 @@ export function createMeshState(options: StateOptions) {
   let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
-  /** Whether this broker or the previous one applied a plan. The planned file is newer than the one on disk. */
+  /**
+   * Whether the access file was applied from a plan, by this broker or the previous one. Such a file is newer than the
+   * one on disk.
+   */
   let isPlanned = false;
   let submitted: Submitted | undefined;
   /**
-   * File that was in force before this broker became active. Objects that the mesh has lost since are omitted, as the
-   * previous broker would have done. A file that was never in force is refused if objects are missing, because it may
-   * be a mistake and sessions do not depend on it. If the file on disk is refused at startup, the former file comes
-   * into force again. A restart therefore never changes more than a running broker would.
+   * The file that was in force before this broker became active. Objects that have disappeared from the mesh since then
+   * are left out, just as the previous broker would have done. By contrast, a file that was never in force is rejected
+   * if objects are missing, because it may contain a mistake and no sessions depend on it. If the file on disk is
+   * rejected at startup, the former file comes into force again. This way, a restart never changes more than a running
+   * broker would have changed.
    */
   let former: Access | undefined;
-  /** Digest of the file from disk that was last put in force. */
+  /** The digest of the file from disk that was last in force. */
   let lastDigest: string | undefined;
-  /** File on disk. `access` is absent if the file was refused. */
+  /** The file on disk. `access` is absent if the file was rejected. */
   let disk: { readonly access?: Access; readonly digest: string } | undefined;
   let drift = 0;
-  /** Former file that the cluster does not match. Used with GitOps only. */
+  /** The former file, if it does not match the cluster. Only used with GitOps. */
   let passedOver: Access | undefined;
   const problems: MeshProblems = {};
 
-  /** Returns the file that remains in force while another one is tried. At startup, this is the former file. */
+  /** Returns the file that stays in force while a new one is tried. At startup, this is the former file. */
   const standing = (): Access | undefined => inForce?.access ?? former;
 
   /** Whether the file was in force before this broker became active. */
@@ -117,8 +125,9 @@ export function createMeshState(options: StateOptions) {
     access === former || (lastDigest !== undefined && diskFiles.get(access)?.digest === lastDigest);
 
   /**
-   * Returns the former file if it must be compared before a new one. This happens once at startup, with GitOps. A new
-   * file comes into force only when the cluster matches it, and the cluster may still match the former file.
+   * Returns the former file if it has to be compared with the cluster before the new one. This only happens once at
+   * startup, and only with GitOps. A new file does not come into force until the cluster matches it, and the cluster
+   * may still match the former file.
    */
   const goesFirst = (): Access | undefined => {
     const isOther = candidate !== undefined && !isFormer(candidate);
@@ -127,7 +136,7 @@ export function createMeshState(options: StateOptions) {
 
   const apply = startReconciler<Plan>({
     apply: async (plan) => {
-      // A partial write would leave the cluster in an unknown state.
+      // If only some objects are written, the state of the cluster is unknown.
       if (plan.content !== applied) applied = '';
       const nextChange = await (options.gitops ? applyKeysOnly : applyManifests)(plan.manifests, options);
       return nextChange && (nextChange - options.now()) * 1000;
@@ -138,17 +147,18 @@ export function createMeshState(options: StateOptions) {
       applied = plan.content;
       tokenKeys = plan.tokenKeys;
       if (plan.access === candidate || (!inForce && plan.access === former)) adopt(plan);
-      // The file was withdrawn or replaced while it was being applied.
+      // The file was withdrawn or replaced by another one while it was being applied.
       else if (plan.access !== inForce?.access) soon();
-      // A repeated run of the same content may be older than a plan that was adopted without applying it. The latest
-      // plan is adopted, because Pods may have changed.
+      // When the same content is applied again, its plan may be older than one that was adopted without being applied.
+      // Only the latest plan is adopted, because Pods may have changed since then.
       else if (plan === latest || plan.content !== inForce.content) adopt(plan);
     },
     onFailed: (error, plan) => {
       const final = toPermanentError(error);
       const stays = standing();
       if (stays && plan.access !== stays && final) {
-        // The file is not retried forever. A newer file that has arrived since then is not refused for this reason.
+        // Do not retry this file forever. If a newer file has arrived in the meantime, it must not be rejected for this
+        // reason.
         if (plan.access === candidate) {
           candidate = undefined;
           refuse(final);
@@ -169,7 +179,7 @@ export function createMeshState(options: StateOptions) {
           soon();
         }
       }
-      // The operator must see the reason for a permanent refusal by Kubernetes.
+      // If Kubernetes rejects a change permanently, the operator has to see the reason.
       const why = (final ?? error).message;
       if (problems.apply !== why) {
         const told = { err: error, ...error.detail };
@@ -179,7 +189,7 @@ export function createMeshState(options: StateOptions) {
       problems.apply = why;
     },
     resync: options.resync,
-    // The waiting plan was compiled with older keys.
+    // The plan that is waiting to be applied was compiled with outdated keys.
     activated: options.activated?.then(() => recompile()),
   });
 
@@ -188,7 +198,7 @@ export function createMeshState(options: StateOptions) {
   const services = (grants: readonly string[]) =>
     [...(inForce?.answers.services ?? [])].flatMap(([grant, some]) => (grants.includes(grant) ? some : []));
 
-  /** Notifies listeners if anything that they can observe has changed. */
+  /** Notifies the listeners if anything that they can observe has changed. */
   const publish = (): void => {
     const { access, answers } = inForce ?? {};
     const seen = JSON.stringify([
@@ -205,7 +215,7 @@ export function createMeshState(options: StateOptions) {
   };
 
   const recompile = (): void => {
-    publish(); // the roots do not need to be compiled
+    publish(); // a change of the roots is published without compiling anything
     followGranted();
     const seen = view.current();
     if (!seen) return;
@@ -218,7 +228,7 @@ export function createMeshState(options: StateOptions) {
         delete problems.file;
         return;
       } catch (error) {
-        // The file remains a candidate, because the missing Service may still appear.
+        // The file remains a candidate because the missing Service may still appear.
         refuse(toMeshpassError(error));
       }
     }
@@ -226,15 +236,15 @@ export function createMeshState(options: StateOptions) {
       const stays = standing();
       if (stays) want(reduced(stays, planInput()));
     } catch (error) {
-      // The applied objects remain in place: they were correct for the previous state of the mesh.
+      // The applied objects stay in place, because they were correct for the previous state of the mesh.
       problems.mesh = toMeshpassError(error).message;
       log.error({ err: error }, 'failed to compile the access file in force for the current mesh');
     }
   };
 
   /**
-   * Follows the Pods in granted namespaces. These namespaces depend on both the access file and the cluster, because
-   * entries may select by label.
+   * Follows the Pods in all granted namespaces. Which namespaces are granted depends on the access file and on the
+   * cluster, because an entry may select by label.
    */
   const followGranted = (): void => {
     const outline = view.outline();
@@ -244,14 +254,17 @@ export function createMeshState(options: StateOptions) {
     view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
   };
 
-  /** Compiles a file that is or was in force, and omits missing objects. */
+  /** Compiles a file that is or was in force, leaving out missing objects. */
   const reduced = (access: Access, planInput: PlanInput): Plan => {
     const { plan, missing } = makeReducedPlan(access, planInput);
     tell(problems, log, 'mesh', missing);
     return plan;
   };
 
-  /** Applies a plan only if it differs, because Pods change all the time but rarely affect a policy. */
+  /**
+   * Applies a plan only if it differs from the applied one, because Pods change all the time but rarely affect a
+   * policy.
+   */
   const want = (plan: Plan): void => {
     const before = latest;
     latest = plan;
@@ -269,7 +282,7 @@ export function createMeshState(options: StateOptions) {
       else log.info({ file, objects }, 'access file in force');
       const reason = `In force: ${objects} objects are applied.${isAgain ? ` However, ${AGAIN}.` : ''}`;
       decisions.record({ outcome: 'allowed', reason, file, disk: diskFiles.get(plan.access) });
-      // A new file was waiting for the former file to be compared.
+      // A new file was waiting until the former file had been compared with the cluster.
       if (candidate && candidate !== plan.access) soon();
     }
     inForce = plan;
@@ -282,12 +295,12 @@ export function createMeshState(options: StateOptions) {
     submitted = undefined;
   };
 
-  /** Refuses a new file. The file in force and all applied objects remain in place. */
+  /** Rejects a new file. The file that is in force and all applied objects stay in place. */
   const refuse = (error: MeshpassError): void => {
     if (submitted) {
       submitted.done.reject(error);
       submitted = undefined;
-      // The caller decides whether to try again. Until then, no file may come into force on its own.
+      // It is up to the caller to try again. Until then, the file must not come into force on its own.
       candidate = undefined;
       soon();
       return;
@@ -305,7 +318,10 @@ export function createMeshState(options: StateOptions) {
     settling = setTimeout(recompile, SETTLE_MS);
   };
   const unsubscribe = view.onChange(soon);
-  /** Warns if the file on disk has changed while a planned file is in force. An older file on disk is expected. */
+  /**
+   * Warns if the file on disk was changed while a file from a plan is in force. It is normal for the file on disk to be
+   * older.
+   */
   const tellIgnored = (): void => {
     const isChanged = isPlanned && inForce && disk && disk.digest !== lastDigest;
     const isSame = isChanged && disk?.access && accessChanges(inForce!.access, disk.access).length === 0;
@@ -332,80 +348,93 @@ export function createMeshState(options: StateOptions) {
 
   return {
     /**
-     * Whether an access file has been applied since startup. Before then, sessions are not admitted and edges do not
+     * Whether an access file has come into force since startup. Before that, no sessions are admitted, and edges do not
      * receive anything.
      */
     inForce: () => inForce !== undefined,
     /**
-     * Returns the access file in force.
-     * @throws MeshpassError `kubernetes_unavailable` if none is in force yet
+     * Returns the access file that is in force.
+     * @throws MeshpassError `kubernetes_unavailable` if no file is in force yet
      */
     access: (): Access => {
       if (inForce) return inForce.access;
       const why = 'The access file is not in force yet: the broker is starting.';
       throw new MeshpassError('kubernetes_unavailable', why, { retryAfter: 1 });
     },
-    /** Root certificates of the mesh, PEM. */
+    /** Returns the root certificates of the mesh in PEM format. */
     roots: view.roots,
-    /** Returns the services that the given grants reach. */
+    /** Returns the services that can be reached with the given grants. */
     services,
     /**
-     * Returns the namespaces in which each grant has a Kubernetes role. Empty if workspaces cannot use the API server.
+     * Returns the namespaces in which each grant has a Kubernetes role. The result is empty if workspaces cannot use
+     * the API server.
      */
     kubernetes,
-    /** Returns the ports that the file in force grants. Cluster addresses must not leave the broker. */
+    /**
+     * Returns the ports that the access file in force grants. The cluster addresses in the result must not leave the
+     * broker.
+     */
     ports: (): readonly GrantedPort[] => inForce?.answers.ports ?? [],
-    /** Returns a version that changes whenever the results of `services`, `kubernetes` or `roots` change. */
+    /** Returns a version that changes whenever `services`, `kubernetes` or `roots` would return a different result. */
     version: () => version,
-    /** Registers a listener for changes to access, services or roots. Returns a function that unsubscribes it. */
+    /**
+     * Registers a listener for changes to the access file, services or roots. Returns a function that removes the
+     * listener.
+     */
     onChange: (listener: () => void): (() => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     /**
-     * Returns the subset of `unready` that also applies to a standby. A standby does not apply anything, but it must be
-     * able to see the cluster.
+     * Returns the reasons in `unready` that also apply to a standby. A standby does not apply anything, but it has to
+     * be able to see the cluster.
      */
     unseen: view.unready,
-    /** Returns why the file on disk cannot come into force: it is unreadable, or grants objects that the mesh lacks. */
+    /**
+     * Returns the reason why the file on disk cannot come into force, for example because it cannot be read or because
+     * it grants objects that do not exist in the mesh.
+     */
     fileProblem: () => problems.file,
     /**
-     * Sets the access file that was in force before startup. Objects that the mesh has lost since are omitted. The file
-     * comes into force again if the one on disk is refused.
+     * Sets the access file that was in force before startup. Objects that have disappeared from the mesh since then are
+     * left out. This file comes into force again if the one on disk is rejected.
      */
     wasInForce: ({ digest, access }: FormerAccessFile): void => {
-      // A file that a plan applied is newer.
+      // A file that was applied from a plan is newer than the stored one.
       const next = isPlanned ? former : access;
       if (digest === lastDigest && next === former) return;
       lastDigest = digest;
       former = next;
       soon();
     },
-    /** Returns the reasons why the broker is not ready. Empty if it is ready. */
+    /** Returns the reasons why the broker is not ready, or an empty list if it is ready. */
     unready: (): readonly string[] => [
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
     ],
-    /** Returns the number of objects that differ from the compiled ones. Undefined without GitOps. */
+    /** Returns the number of objects that differ from the compiled ones, or undefined if GitOps is not used. */
     drift: () => (options.gitops ? drift : undefined),
     /**
-     * Returns the problems that an operator must fix even though the broker continues to work: a refused file, a failed
-     * apply, missing targets.
+     * Returns the problems that an operator has to fix even though the broker keeps working, such as a rejected file,
+     * policies that could not be applied, or missing targets.
      */
     problems: () =>
       Object.entries(problems).map(([kind, text]) => (kind === 'file' && inForce ? describeRefused(text) : text)),
-    /** Returns the ids of the token keys that were last applied to sidecars. Empty before the first time. */
+    /**
+     * Returns the IDs of the token keys that were last applied to sidecars. The set is empty until keys have been
+     * applied for the first time.
+     */
     tokenKeys: () => tokenKeys,
-    /** Applies the broker's new token keys to sidecars. */
+    /** Call this when the broker's token keys have changed, so that the new ones are applied to sidecars. */
     tokenKeysChanged: soon,
-    /** Returns the servers that verify identity tokens. Undefined until an access file is in force. */
+    /** Returns the servers that verify identity tokens, or undefined until an access file is in force. */
     httpServers: () => inForce && collectHttpServers(inForce.access, services),
-    /** Registers the listener for decisions about access files, for the audit log. */
+    /** Registers the audit log as the listener for decisions about access files. */
     onDecision: decisions.listen,
     /**
-     * Puts a file in force instead of the one on disk. The file on disk is ignored from then on.
-     * @throws MeshpassError with the reason if the file did not come into force. The previous file then remains in
-     *   force
+     * Puts a file into force instead of the one on disk. After that, the file on disk is ignored.
+     * @throws MeshpassError with the reason if the file did not come into force. In that case, the previous file stays
+     *   in force.
      */
     take: async (access: Access): Promise<void> => {
       delete problems.file;
@@ -422,7 +451,7 @@ export function createMeshState(options: StateOptions) {
       try {
         await mine.done.promise;
       } catch (thrown) {
-        // The file on disk applies again, and may have changed in the meantime.
+        // The file on disk is used again now, and it may have changed in the meantime.
         if (!isPlanned) await file.reload();
         throw thrown;
       } finally {
@@ -432,8 +461,8 @@ export function createMeshState(options: StateOptions) {
       tellIgnored();
     },
     /**
-     * Continues with the file that was in force before a restart instead of the one on disk. Objects that the mesh
-     * lacks may appear later.
+     * Continues with the file that was in force before a restart instead of the one on disk. Objects that are missing
+     * from the mesh may still appear later.
      */
     resume: (access: Access): void => {
       isPlanned = true;
@@ -442,13 +471,13 @@ export function createMeshState(options: StateOptions) {
       candidate = access;
       soon();
     },
-    /** Follows the file on disk again, including later changes to it. */
+    /** Switches back to the file on disk and follows all later changes to it. */
     followDisk: async () => {
       isPlanned = false;
       tellIgnored();
       await file.reload();
     },
-    /** Reads the access file immediately and compiles it again. */
+    /** Reads the access file again immediately and compiles it. */
     reload: async () => {
       await file.reload();
       soon();

@@ -1,24 +1,30 @@
-/** Records access file decisions for the audit log, including those made before the audit log starts to listen. */
+/**
+ * Records decisions about access files for the audit log, including decisions that were made before the audit log
+ * started to listen.
+ */
 import type { ErrorCode } from '@meshpass/identity';
 import type { DiskFile } from './access-file.ts';
 
 export interface PolicyDecision {
   readonly outcome: 'allowed' | 'refused';
   readonly code?: ErrorCode;
-  /** Explanation for people. For a refused file, each line contains one problem and its place. */
+  /** A human-readable explanation. For a rejected file, each line describes one problem and its location. */
   readonly reason: string;
-  /** Name of the access file. */
+  /** The name of the access file. */
   readonly file: string;
-  /** File from disk that came into force, see mesh-state.ts. */
+  /** The file from disk that came into force, if it came from there (see mesh-state.ts). */
   readonly disk?: DiskFile | undefined;
 }
 
 export type PolicyDecisions = ReturnType<typeof createPolicyDecisions>;
 
-/** Maximum number of decisions kept for a later listener. Limits memory if the file keeps changing during startup. */
+/**
+ * The maximum number of decisions that are kept for a later listener. This limits memory usage if the file keeps
+ * changing during startup.
+ */
 const MAX_WAITING = 100;
 
-/** Creates the record of decisions. */
+/** Creates a record that keeps decisions until the audit log listens. */
 export function createPolicyDecisions() {
   const waiting: PolicyDecision[] = [];
   let listening: ((decision: PolicyDecision) => void) | undefined;
@@ -27,7 +33,7 @@ export function createPolicyDecisions() {
       if (listening) listening(decision);
       else if (waiting.length < MAX_WAITING) waiting.push(decision);
     },
-    /** Registers the only listener, which is the audit log. It also receives earlier decisions. */
+    /** Registers the audit log as the only listener. It also receives the decisions that were made earlier. */
     listen: (listener: (decision: PolicyDecision) => void) => {
       listening = listener;
       for (const decision of waiting.splice(0)) listener(decision);

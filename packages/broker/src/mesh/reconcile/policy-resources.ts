@@ -1,4 +1,7 @@
-/** Reads all objects that a plan depends on. Lists them instead of using watches, so that none predates the request. */
+/**
+ * Reads all objects that a plan depends on. They are listed rather than taken from watches, so that they are never
+ * older than the request.
+ */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
 import { apiVersionOf } from '../kubernetes/resources.ts';
@@ -6,17 +9,17 @@ import { OURS } from './revocation/deny-policy.ts';
 
 const KINDS = [
   ...['Service', 'Pod', 'Namespace', 'AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
-  // Roles that a grant may provide, and their permissions.
+  // These objects define the roles that a grant can provide, and their permissions.
   ...['RoleBinding', 'ClusterRole'],
-  // Objects in front of workloads, and routes to targets outside a grant. A plan reports the objects that it does not
-  // understand.
+  // These objects sit in front of workloads or can route traffic to targets outside a grant. A plan reports any objects
+  // that it does not understand.
   ...['Gateway', 'DestinationRule', 'ServiceEntry', 'Sidecar', 'EnvoyFilter', 'WasmPlugin', 'TrafficExtension'],
   'VirtualService',
 ];
 
 /**
- * Lists the objects.
- * @throws MeshpassError `policy_forbidden` if the broker may not list some of them, `kubernetes_unavailable`
+ * Lists all objects in the cluster that a plan depends on.
+ * @throws MeshpassError `policy_forbidden` if the broker is not allowed to list some of them, `kubernetes_unavailable`
  */
 export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
   const lists = await Promise.all(
@@ -29,8 +32,9 @@ export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>):
 }
 
 /**
- * Returns an empty list if the installed version of Istio does not have the kind.
- * @throws MeshpassError `policy_forbidden` if the broker may not list the kind; any other error unchanged
+ * Handles an error from listing a kind. Returns an empty list if the installed version of Istio does not have that
+ * kind.
+ * @throws MeshpassError `policy_forbidden` if the broker is not allowed to list the kind; any other error unchanged
  */
 function noneIfNotInstalled(kind: string, thrown: unknown): readonly [] {
   const error = toMeshpassError(thrown);

@@ -1,4 +1,4 @@
-/** State of a grant in the relay: its stream to istiod and its last valid configuration. */
+/** The state that the relay keeps for a grant: its stream to istiod and its last valid configuration. */
 import { grantNamespace } from '@meshpass/identity';
 import type { MeshState } from '../reconcile/contract.ts';
 import { type FollowHandle, followGrant, type RelaySource } from './istiod/follow-grant.ts';
@@ -16,10 +16,13 @@ export interface GrantOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Delay after a message, ms. istiod sends a change in more than one message. */
+/**
+ * How long to wait after a message before transforming the resources, in milliseconds. istiod sends a single change in
+ * more than one message.
+ */
 const SETTLE_MS = 50;
 
-/** Opens the stream for a grant. */
+/** Opens a stream to istiod for a grant and keeps its configuration up to date. */
 export function openGrantStream(options: GrantOptions) {
   const { grant, source } = options;
   let granted = grantedNow(options);
@@ -53,9 +56,12 @@ export function openGrantStream(options: GrantOptions) {
   });
 
   return {
-    /** Returns the last configuration, even while istiod is unavailable. Undefined until istiod has responded. */
+    /**
+     * Returns the last valid configuration, even while istiod is unavailable. Returns undefined until istiod has
+     * responded.
+     */
     configuration: () => configuration,
-    /** Recomputes the granted services. */
+    /** Recomputes which services are granted. Call this when the mesh has changed. */
     meshChanged: () => {
       const before = new Set(granted.services.map(place));
       granted = grantedNow(options);

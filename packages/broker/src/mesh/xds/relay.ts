@@ -1,7 +1,7 @@
 /**
- * Relays Envoy's configuration to all live sessions. Each grant has one stream to istiod, and all sessions with that
- * grant share its result. Each set of grants has one configuration, regardless of their order. Unused streams and
- * configurations are dropped after a while.
+ * Relays Envoy configuration from istiod to all live sessions. There is one stream to istiod per grant, which is shared
+ * by all sessions with that grant. Each set of grants has one configuration, regardless of the order of the grants.
+ * Streams and configurations that are no longer used are dropped after a while.
  */
 
 import { grantSet } from '@meshpass/identity/channel/statement';
@@ -11,7 +11,7 @@ import type { RelaySource } from './istiod/follow-grant.ts';
 import { createGrantSetState, type GrantSetState } from './set-state.ts';
 import { type GrantSetConfiguration, mergeGrants } from './transform/merge.ts';
 
-/** Parts of a session that its configuration depends on. */
+/** The parts of a session that its configuration depends on. */
 export interface ConfiguredSession {
   readonly principals: readonly { readonly grant: string }[];
 }
@@ -19,39 +19,39 @@ export interface ConfiguredSession {
 export interface ConfigurationRelayOptions {
   readonly source: RelaySource;
   readonly mesh: MeshState;
-  /** Live sessions, and those that ended recently. */
+  /** The live sessions, plus the ones that ended recently. */
   readonly live: { readonly all: () => Iterable<{ readonly session: ConfiguredSession; readonly ended?: object }> };
-  /** Writer number of this process (store/open.ts). */
+  /** The writer number of this process (see store/open.ts). */
   readonly epoch: number;
   readonly onFailure: (cause: unknown) => void;
 }
 
 const SWEEP_MS = 5_000;
-/** Time that a set of grants and its streams are kept without a session, ms. */
+/** How long a set of grants and its streams are kept when no session uses them, in milliseconds. */
 const GRACE_MS = 60_000;
 /**
- * Maximum number of versions per broker process. A version starts with the epoch of the process, so that versions
- * increase across brokers.
+ * The maximum number of versions per broker process. A version starts with the epoch of the process so that versions
+ * keep increasing when another broker takes over.
  */
 const VERSIONS = 100_000_000;
 
 interface GrantSet {
   readonly names: readonly string[];
   readonly state: GrantSetState;
-  /** Time of the last use, from a monotonic clock, ms. */
+  /** When the set was last used, in milliseconds according to a monotonic clock. */
   wantedAt: number;
 }
 
-/** Starts the relay. */
+/** Starts the relay, which opens streams as sessions need them. */
 export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   const { source, mesh } = options;
   const sets = new Map<string, GrantSet>();
-  /** Grants of all sets. */
+  /** The state of every grant that is part of at least one set. */
   const grants = new Map<string, GrantState>();
   const listeners = new Set<() => void>();
   let version = options.epoch * VERSIONS;
 
-  /** Returns the given grants that the access file in force contains, in the order of the file. */
+  /** Filters the given grants to those in the current access file, and sorts them in the order of the file. */
   const inOrder = (held: readonly string[]): readonly string[] => {
     const names = new Set(held);
     const { grants: all } = mesh.inForce() ? mesh.access() : { grants: [] };
@@ -91,7 +91,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   };
 
   const merge = (held: readonly string[]): GrantSetConfiguration | undefined => {
-    // If the file in force lacks a grant of the set, sessions no longer have this set.
+    // If one of the grants is no longer in the access file, there are no more sessions with this set.
     const names = inOrder(held);
     if (names.length < held.length) return undefined;
     const configurations = names.map((name) => grants.get(name)?.configuration());
@@ -121,16 +121,19 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   sweep();
 
   return {
-    /** Returns the configuration, or undefined until istiod has responded. Starts streams for a new set of grants. */
+    /**
+     * Returns the configuration for a session, or undefined until istiod has responded. If the session's set of grants
+     * is new, this opens the streams for it.
+     */
     current: (session: ConfiguredSession) => wantSet(namesOf(session))?.current(),
-    /** Registers a listener for changes to any configuration. Returns a function that unsubscribes it. */
+    /** Registers a listener for changes to any configuration. Returns a function that removes the listener. */
     onChange: (listener: () => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    /** Returns the number of streams to istiod. */
+    /** Returns how many streams to istiod are open. */
     streams: () => grants.size,
-    /** Returns the resources that were left out of the configurations of all followed grants. */
+    /** Returns which resources were left out of the configurations of all grants. */
     leftOut: () => [...grants.values()].flatMap((state) => state.configuration()?.leftOut ?? []),
     stop: () => {
       unwatch();
@@ -141,5 +144,5 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   };
 }
 
-/** Operations of a grant that does not contain the port. */
+/** The operations that a grant allows on a port that it does not contain. */
 const NOTHING = { allow: [] };

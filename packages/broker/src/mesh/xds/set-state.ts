@@ -1,4 +1,4 @@
-/** Versioned configuration for a set of grants. All sessions with exactly these grants share it. */
+/** The versioned configuration for a set of grants. It is shared by all sessions that have exactly these grants. */
 import { toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { checkConfiguration } from '@meshpass/envoy';
@@ -8,7 +8,7 @@ import type { GrantSetConfiguration } from './transform/merge.ts';
 
 export interface VersionedConfiguration {
   readonly version: number;
-  /** JSON response body (identity/wire.ts, ConfigurationResponse). */
+  /** The JSON response body (`ConfigurationResponse` in identity/wire.ts). */
   readonly body: Buffer;
 }
 
@@ -17,15 +17,15 @@ export type GrantSetState = ReturnType<typeof createGrantSetState>;
 export interface GrantSetOptions {
   readonly grants: readonly string[];
   readonly source: Pick<RelaySource, 'trustDomain' | 'clusterDomain' | 'tokenHeader'>;
-  /** Returns a higher version on each call. */
+  /** Returns a new version, which is higher than all previous ones. */
   readonly nextVersion: () => number;
-  /** Merges the configurations of the grants. Returns undefined while any of them is missing. */
+  /** Merges the configurations of the grants. Returns undefined while any of the configurations is missing. */
   readonly merge: () => GrantSetConfiguration | undefined;
   readonly onChange: () => void;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Creates the state, which does not have a configuration yet. */
+/** Creates the state for a set of grants. It has no configuration until `refresh` is called. */
 export function createGrantSetState(options: GrantSetOptions) {
   const { grants, source } = options;
   let current: VersionedConfiguration | undefined;
@@ -38,7 +38,7 @@ export function createGrantSetState(options: GrantSetOptions) {
     if (current?.body.equals(body) || refused?.equals(body)) return;
     const refusals = checkConfiguration({ version: 1, ...content }, { ...source, grants });
     if (refusals.length > 0) {
-      // The failure is reported only once, because the same content would be refused again.
+      // Report the failure only once, because the same content would always be rejected again.
       refused = body;
       const message = 'Agents would reject this configuration. The previous one stays in use.';
       throw new MeshpassError('internal', message, { detail: { grants, refusals: refusals.slice(0, 5) } });
@@ -47,9 +47,9 @@ export function createGrantSetState(options: GrantSetOptions) {
     options.onChange();
   };
   return {
-    /** Returns the current configuration. Undefined until istiod has responded for every grant. */
+    /** Returns the current configuration, or undefined until istiod has responded for every grant. */
     current: () => current,
-    /** Recomputes the configuration after a grant has changed. If the content is equal, the version does not change. */
+    /** Recomputes the configuration after a grant has changed. The version only changes if the content does. */
     refresh: () => {
       try {
         refresh();

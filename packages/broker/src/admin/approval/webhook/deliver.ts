@@ -1,8 +1,8 @@
 /**
- * Delivers messages about requests to the webhooks in the access file. A message is written in the same transaction as
- * its event, and the active broker sends it until the receiver accepts it. Response bodies are ignored. Each webhook
- * has its own queue, so an unresponsive webhook does not delay the rest. Messages about the same request are sent in
- * order.
+ * Delivers messages about requests to the webhooks in the access file. A message is stored in the same transaction as
+ * the event that it reports, and the active broker retries it until the receiver accepts it. Response bodies are
+ * ignored. Every webhook has its own queue, so that an unresponsive webhook does not delay the others, and messages
+ * about the same request are sent in order.
  */
 import type { ApprovalWebhook } from '@meshpass/access';
 import { sql } from 'kysely';
@@ -11,21 +11,21 @@ import { listOpenedPorts } from '../overview.ts';
 import type { ApprovalsContext } from '../parts.ts';
 import { describeRequest, type GrantRequest } from '../request.ts';
 
-/** Response timeout, ms. */
+/** How long to wait for a webhook's response, in milliseconds. */
 const PATIENCE_MS = 5_000;
-/** Pauses between attempts, seconds. The last pause is repeated. */
+/** The pauses between attempts, in seconds. The last pause is used for all further attempts. */
 const BACKOFF = [1, 5, 15, 60, 300];
 /**
- * Age at which a message is dropped because its request has ended, seconds. Messages about unreviewed emergencies are
- * kept.
+ * How long undelivered messages are kept, in seconds. The request that they describe has ended by then. Messages about
+ * unreviewed emergencies are kept for longer.
  */
 const GIVE_UP_SECONDS = 6 * 3600;
-/** Maximum concurrent messages per webhook. */
+/** The maximum number of messages to send to a webhook at the same time. */
 const AT_ONCE = 5;
 
 /**
- * Wraps a clock so that its times (ms) are strictly increasing. Records sorted by creation time then have a unique
- * order.
+ * Wraps a clock so that its time, in milliseconds, is strictly increasing. Records sorted by creation time then have a
+ * unique order.
  */
 export function monotonicClock(clock: Clock): Clock {
   let last = 0;
@@ -37,7 +37,8 @@ export function monotonicClock(clock: Clock): Clock {
 
 /**
  * Returns the rows for a message about a request, one for each webhook in the access file in force.
- * @param clock strictly increasing, because messages about a request are sent in order of their timestamps
+ * @param clock must be strictly increasing, because messages about a request are sent in the order in which they were
+ *   created
  */
 export function createDeliveryRows(
   { mesh, clock, random }: Pick<ApprovalsContext, 'mesh' | 'clock' | 'random'>,
@@ -65,9 +66,9 @@ function messageType({ state, answers, emergency }: GrantRequest): string {
 type Due = Awaited<ReturnType<typeof readDue>>[number];
 
 /**
- * Creates the webhook delivery.
- * @returns a function that starts sending due messages to webhooks that have no earlier messages in progress; it does
- *   not wait for the result, and its calls must not overlap
+ * Creates the function that delivers webhook messages.
+ * @returns a function that starts sending all due messages, except to webhooks that are still busy with earlier ones.
+ *   It does not wait for the result, and its calls must not overlap
  */
 export function createWebhookDelivery(context: ApprovalsContext) {
   const { mesh, onFailure } = context;
@@ -88,8 +89,8 @@ export function createWebhookDelivery(context: ApprovalsContext) {
 }
 
 /**
- * Deletes messages to webhooks that are no longer in the access file, and old messages, except those about emergencies
- * whose review is not yet due.
+ * Deletes messages for webhooks that are no longer in the access file. Also deletes old messages, except for those
+ * about emergencies whose review is not due yet.
  */
 async function drop({ store, clock, onTried }: ApprovalsContext, names: readonly string[]): Promise<void> {
   const oldest = new Date(clock() - GIVE_UP_SECONDS * 1000);
@@ -108,7 +109,10 @@ async function drop({ store, clock, onTried }: ApprovalsContext, names: readonly
     onTried(name, names.includes(name) ? 'given_up' : 'dropped', rows.length);
 }
 
-/** Reads each webhook's oldest due messages, but only the first message about each request. */
+/**
+ * Reads the oldest due messages for each webhook. Only the first message about each request is included, so that they
+ * are sent in order.
+ */
 async function readDue({ store, clock }: ApprovalsContext, busy: readonly string[]) {
   const first = store.db
     .selectFrom('approval_deliveries as one')
@@ -154,7 +158,7 @@ async function send(
 ): Promise<boolean> {
   try {
     const headers = { 'content-type': 'application/json', ...keys.sign(name, id, new Date(), body) };
-    // A redirect would send a signed message to a receiver that is not in the access file.
+    // Do not follow redirects. They would send a signed message to a receiver that is not in the access file.
     const request = {
       method: 'POST',
       headers,

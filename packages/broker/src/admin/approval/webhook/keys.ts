@@ -1,30 +1,32 @@
 /**
- * Secrets shared with webhooks. A mounted directory contains one file per webhook, named after the webhook. Each line
- * is a secret (`whsec_...`, Standard Webhooks). The first secret signs, and all of them verify. To rotate, insert a new
- * first line, configure the receiver, and remove the old line.
+ * Manages the secrets shared with webhooks. A mounted directory contains one file per webhook, named after it, with one
+ * secret per line (`whsec_...`, as defined by Standard Webhooks). The first secret signs messages, and every secret can
+ * verify them. To rotate a secret, insert the new one as the first line, configure the receiver, and then remove the
+ * old line.
  */
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { Webhook } from 'standardwebhooks';
 import { readPrivateFile } from '../../../base/index.ts';
 
-/** Secret of 24 to 64 bytes (Standard Webhooks). */
+/** A secret of 24 to 64 bytes, encoded as specified by Standard Webhooks. */
 const SECRET = /^whsec_([A-Za-z0-9+/]{32,88}={0,2})$/;
 const MOST_SECRETS = 10;
 
-/** Headers of a signed message. */
+/** The headers of a signed message. */
 export interface SignedHeaders {
   readonly 'webhook-id': string;
   readonly 'webhook-timestamp': string;
   readonly 'webhook-signature': string;
 }
 
-/** Signs and verifies messages. */
+/** Signs messages to webhooks and verifies messages from them. */
 export type WebhookKeys = ReturnType<typeof createWebhookKeys>;
 
 /**
- * Creates the signer and verifier.
- * @param directory read for every message, so that secrets can be replaced at any time; absent if there are no webhooks
+ * Creates the signer and verifier for webhook messages.
+ * @param directory the directory with the secrets. It is read for every message, so secrets can be replaced at any
+ *   time. Absent if there are no webhooks
  */
 export function createWebhookKeys(directory: string | undefined) {
   const secretsOf = (webhook: string): readonly Webhook[] => {
@@ -46,7 +48,7 @@ export function createWebhookKeys(directory: string | undefined) {
   };
   return {
     /**
-     * Signs a message.
+     * Signs a message with the webhook's first secret.
      * @throws MeshpassError `config_invalid` if there are no usable secrets
      */
     sign: (webhook: string, id: string, at: Date, body: string) => ({
@@ -55,7 +57,8 @@ export function createWebhookKeys(directory: string | undefined) {
       'webhook-signature': secretsOf(webhook)[0]!.sign(id, at, body),
     }),
     /**
-     * Whether one of the secrets signed the message, and its timestamp is within five minutes of the current time.
+     * Whether the message was signed with one of the webhook's secrets, and its timestamp is within five minutes of the
+     * current time.
      * @throws MeshpassError `config_invalid`
      */
     verifies: (webhook: string, headers: SignedHeaders, body: string) =>

@@ -1,7 +1,8 @@
 /**
- * Verifies answers that a webhook sends on behalf of a person. An answer must be recent and signed with the webhook's
- * secret, and is accepted only once. The access file specifies the issuer whose users the webhook may speak for. The
- * person is then checked against the grant's `by` like any other approver.
+ * Verifies the answers that a webhook submits on behalf of people. An answer must be recent and signed with the
+ * webhook's secret, and it is accepted only once. For each webhook, the access file specifies an issuer, and the
+ * webhook may only answer on behalf of that issuer's users. Each person is then checked against the grant's `by`, like
+ * any other approver.
  */
 import type { Access, ApprovalWebhook } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
@@ -22,7 +23,7 @@ import { subjectOf } from '../../../issuers/index.ts';
 import type { ApprovalsContext } from '../parts.ts';
 import type { SignedHeaders } from './keys.ts';
 
-/** How long message ids are remembered, seconds. This is longer than a message's timestamp is accepted. */
+/** How long message ids are remembered, in seconds. By then, the message's timestamp is no longer accepted. */
 const REMEMBERED_SECONDS = 900;
 
 const shared = {
@@ -31,7 +32,7 @@ const shared = {
     subject: z.string().min(1).max(255).refine(isPlainText, 'must not contain control characters'),
   }),
 };
-/** Body of a webhook's answer. */
+/** The body of a webhook's answer to a request, or of its review of an emergency. */
 export const WebhookAnswer = z.discriminatedUnion('decision', [
   z.strictObject({
     ...shared,
@@ -39,13 +40,12 @@ export const WebhookAnswer = z.discriminatedUnion('decision', [
     seconds: ApprovalSeconds.optional(),
     reason: ApprovalReason.optional(),
   }),
-  /** Review of emergency access. */
   z.strictObject({ ...shared, decision: z.enum(['accept', 'object']), reason: ApprovalReason }),
 ]);
 
 /**
  * Verifies a webhook's answer.
- * @param name webhook name in the path
+ * @param name the name of the webhook, taken from the request path
  * @throws MeshpassError `approval_webhook_unauthorized`, `request_malformed`, `issuer_unavailable`,
  *   `issuer_rate_limited`
  */
@@ -57,9 +57,9 @@ export async function receive(context: ApprovalsContext, name: string, headers: 
   return {
     attestation: await attest(context, access, webhook, by.subject, body),
     via: `webhook ${name}`,
-    // The cast is needed because the type of the remaining fields no longer depends on `decision`.
+    // The cast is needed because TypeScript no longer relates the remaining fields to `decision`.
     order: { id, ...order } as ApprovalAnswerBody | ApprovalReviewBody,
-    /** Proof that ensures the message is used only once. */
+    /** Ensures that the message can only be used once. */
     replay: {
       key: sha256Hex(`approval webhook ${name} ${headers['webhook-id']}`),
       expiresAt: timestamp(toUnixSeconds(context.clock) + REMEMBERED_SECONDS),
@@ -67,7 +67,9 @@ export async function receive(context: ApprovalsContext, name: string, headers: 
   };
 }
 
-/** Verifies the signature. Messages that cannot be verified are refused like invalid ones. */
+/**
+ * Verifies the signature. Messages that cannot be verified are rejected just like messages with an invalid signature.
+ */
 function verifies(
   { keys }: ApprovalsContext,
   { name }: ApprovalWebhook,
@@ -75,7 +77,7 @@ function verifies(
   body: string,
 ): boolean {
   try {
-    // The format is checked first, because the library would parse any numeric prefix.
+    // Check the format first, because the library accepts any timestamp that starts with digits.
     const isForm =
       /^[\x21-\x7e]{1,255}$/.test(headers['webhook-id']) && /^[1-9]\d{9,11}$/.test(headers['webhook-timestamp']);
     return isForm && keys.verifies(name, headers, body);
@@ -123,7 +125,7 @@ async function attest(
 
 const Account = z.object({ id: z.number().int(), login: z.string().min(1).max(100) });
 
-/** Returns the account's current login, because team queries to GitHub use the login. */
+/** Returns the account's current login, because GitHub's team queries require a login. */
 async function loginOf(read: ReadGithub | undefined, access: Access, id: number): Promise<string> {
   const organization = access.trust.codespaces?.organization;
   const answer = organization === undefined ? undefined : await read?.(organization, `/user/${id}`);

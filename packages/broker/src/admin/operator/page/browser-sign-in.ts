@@ -1,9 +1,9 @@
 /**
- * Browser sign-in by authorization code (RFC 6749 section 4.1) with PKCE (RFC 7636, S256), `state` and `nonce`. The
- * broker stores nothing: `state`, `nonce` and the verifier are derived from a secret in a cookie. A different browser
- * therefore cannot use the response, but a different broker can finish the sign-in. Each issuer has its own redirect
- * URI and identifies itself if it supports RFC 9207, so a response cannot be attributed to another issuer (RFC 9700
- * section 4.4).
+ * Signs operators in from a browser with an authorization code (RFC 6749 section 4.1), PKCE (RFC 7636, S256), `state`
+ * and `nonce`. The broker does not store anything: `state`, `nonce` and the PKCE verifier are derived from a secret in
+ * a cookie. The response is therefore useless in a different browser, but a different broker can finish the sign-in.
+ * Every issuer has its own redirect URI, and identifies itself if it supports RFC 9207, so that a response cannot be
+ * attributed to another issuer (RFC 9700 section 4.4).
  */
 import { createHmac } from 'node:crypto';
 import { operatorClientOf } from '@meshpass/access';
@@ -22,27 +22,27 @@ import type { OperatorSignInContext } from '../sign-in.ts';
 /** Starts and finishes browser sign-ins. */
 export type BrowserSignIn = ReturnType<typeof createBrowserSignIn>;
 
-/** Result of a browser sign-in. */
+/** The result of a browser sign-in. */
 export type BrowserSignInResult = Awaited<ReturnType<BrowserSignIn['finish']>>;
 
-/** Maximum duration of a sign-in, seconds. */
+/** How long a sign-in may take, in seconds. */
 export const SIGN_IN_SECONDS = 600;
 /**
- * Prefix of a browser session's binding. Key thumbprints never start with it, so the command cannot use the session's
- * ID token.
+ * The prefix of every browser session's binding. Key thumbprints never start with it, so the CLI cannot use an ID token
+ * that was issued to a browser.
  */
 const PAGE = 'page.';
 const DISCOVERY_MS = 3_600_000;
 const CAPACITY = 50;
 const KEPT = /^([A-Za-z0-9_-]{43})\.([a-z0-9-]{1,63})\.([0-9a-f]{24})?(\.silent)?$/;
-/** Errors that mean that the user must interact with the issuer (OpenID Connect Core section 3.1.2.6). */
+/** The errors that mean that the user has to interact with the issuer (OpenID Connect Core section 3.1.2.6). */
 const NEEDS_PERSON = new Set([
   ...['login_required', 'interaction_required', 'consent_required', 'account_selection_required'],
 ]);
 
 /**
  * Creates the browser sign-in.
- * @param origin origin at which browsers reach the page
+ * @param origin the origin where browsers reach the page
  */
 export function createBrowserSignIn(
   { access, clock, random }: Pick<OperatorSignInContext, 'access' | 'clock' | 'random'>,
@@ -68,10 +68,10 @@ export function createBrowserSignIn(
     issuers: () => issuers().map(({ name }) => name),
     /**
      * Starts a sign-in.
-     * @param request id of the approval request to show afterwards
-     * @param silent whether to send `prompt=none`, so that the issuer either confirms its signed-in user without
-     *   interaction or refuses
-     * @returns the redirect location, and the cookie to keep until the response with this `state`
+     * @param request the id of the approval request to show after the sign-in
+     * @param silent whether to send `prompt=none`. The issuer then either confirms its signed-in user without any
+     *   interaction or returns an error
+     * @returns the URL to redirect to, and the cookie to keep until the response with this `state` arrives
      * @throws MeshpassError `not_found`, `issuer_unavailable`
      */
     begin: async (name: string, request: string | undefined, silent: boolean = false) => {
@@ -91,8 +91,8 @@ export function createBrowserSignIn(
     },
     /**
      * Exchanges the issuer's response for an ID token.
-     * @param kept cookie of the sign-in that the response's `state` belongs to
-     * @param search query of the redirect
+     * @param kept the cookie of the sign-in that the response's `state` belongs to
+     * @param search the query string of the redirect
      * @throws MeshpassError `not_found`, `issuer_unavailable`, `proof_rejected`, with the detail `asked` if the issuer
      *   refused the exchange
      */
@@ -119,10 +119,10 @@ export function createBrowserSignIn(
           }),
       );
       return {
-        /** Absent if a silent sign-in needs interaction. */
+        /** The ID token. Absent if a silent sign-in requires interaction. */
         idToken: tokens && (tokens.id_token ?? ''),
         silent: silent !== undefined,
-        /** The session's binding, used instead of a key thumbprint. */
+        /** The session's binding, which is used instead of a key thumbprint. */
         binding,
         request: ApprovalId.safeParse(request).success ? request : undefined,
       };
@@ -130,7 +130,7 @@ export function createBrowserSignIn(
   };
 }
 
-/** Whether the issuer responded that this sign-in requires interaction. */
+/** Whether the issuer's error means that the user has to interact with it. */
 function needsPerson(thrown: unknown): boolean {
   return thrown instanceof oidc.AuthorizationResponseError && NEEDS_PERSON.has(thrown.error);
 }
@@ -159,7 +159,7 @@ async function discover(issuer: string, client: string, http: IssuerHttpOptions)
   );
 }
 
-/** Converts errors from the OIDC library. The response itself is never included, because it may contain tokens. */
+/** Converts errors from the OIDC library. They never include the issuer's response, because it may contain tokens. */
 async function understood<T>(issuer: string, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();

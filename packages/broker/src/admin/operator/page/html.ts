@@ -38,7 +38,9 @@ button[value=deny]{background:#b42318}
 @media(max-width:30rem){dl{display:block}dt{margin-top:.5rem}}
 `;
 
-/** Content security policy. Allows only this style sheet, by its hash, and only forms that are sent to this origin. */
+/**
+ * The content security policy, which only allows this style sheet (by its hash) and forms that submit to this origin.
+ */
 const POLICY = [
   "default-src 'none'",
   `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
@@ -51,20 +53,20 @@ const HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
   'x-frame-options': 'DENY',
-  // Under no-referrer, browsers would send forms with a null origin.
+  // With `no-referrer`, browsers would submit forms with a null origin.
   'referrer-policy': 'same-origin',
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
 };
 
-/** Signed-in operator, shown in the page header. */
+/** The signed-in operator, as shown in the page header. */
 export interface SignedInOperator {
   readonly name: string;
-  /** CSRF token for the sign-out form. */
+  /** The CSRF token for the sign-out form. */
   readonly signOut: string;
 }
 
-/** Renders the list of issuers to choose from. */
+/** Renders the page where operators choose an issuer. */
 export async function renderSignInPage(issuers: readonly string[], request: string | undefined): Promise<Response> {
   const query = request === undefined ? '' : `?request=${request}`;
   const links = issuers.map((name) => html`<li><a href="/page/sign-in/${name}${query}">Sign in with ${name}</a></li>`);
@@ -72,7 +74,7 @@ export async function renderSignInPage(issuers: readonly string[], request: stri
   return await page('Sign in', undefined, links.length === 0 ? none : html`<ul>${links}</ul>`);
 }
 
-/** Renders the list of requests. */
+/** Renders the page that lists approval requests. */
 export async function renderRequestList(
   visitor: SignedInOperator,
   requests: readonly ApprovalRequest[],
@@ -102,8 +104,8 @@ ${reason === undefined ? '' : html`<p>${quoted(reason)}</p>`}<p>Requested ${time
 }
 
 /**
- * Renders a request.
- * @param token CSRF token for the answer form; absent if this visitor cannot answer the request
+ * Renders the page of a single request.
+ * @param token the CSRF token for the answer form. Absent if this visitor cannot answer the request
  */
 export async function renderRequestPage(
   visitor: SignedInOperator,
@@ -166,15 +168,15 @@ function answerForms({ id, seconds }: ApprovalRequest, token: string | undefined
 <button name="decision" value="deny">Deny</button></form>`;
 }
 
-/** Link to continue after a refusal. */
+/** A link that lets the visitor continue after a refusal. */
 export interface ContinueLink {
   readonly href: string;
   readonly text: string;
-  /** Instruction after the link. If present, the link opens in a new tab and this tab stays open. */
+  /** Instructions to show after the link. If present, the link opens in a new tab, so that this tab stays open. */
   readonly then?: string;
 }
 
-/** Renders a refusal. */
+/** Renders the page that explains why a request was refused. */
 export async function renderRefusalPage(
   { status, message, code, retryAfter }: MeshpassError,
   decisionId: string | undefined,
@@ -208,7 +210,7 @@ async function page(title: string, visitor: SignedInOperator | undefined, body: 
   return new Response(text.toString(), { status, headers: HEADERS });
 }
 
-/** Isolates external text so that its writing direction does not affect the text around it. */
+/** Isolates external text, so that its writing direction does not affect the surrounding text. */
 function quoted(text: string | undefined): Html {
   return text === undefined ? html`-` : html`<bdi>${text}</bdi>`;
 }

@@ -1,7 +1,7 @@
 /**
- * DENY policies in the root namespace that all list the same kind of entry. The policies in the cluster are the record
- * of denied entries, so a restart does not have to rewrite them. This matters because each write makes every Envoy in
- * the mesh drain its connections.
+ * Maintains DENY policies in the root namespace that all list the same kind of entry. The policies in the cluster serve
+ * as the record of denied entries, so they do not have to be written again after a restart. This is important because
+ * every write makes all Envoys in the mesh drain their connections.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Manifest } from '@meshpass/access';
@@ -11,11 +11,11 @@ import { REVOCATIONS } from './deny-policy.ts';
 export interface DenyPoliciesOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list'>;
   readonly rootNamespace: string;
-  /** Returns the current time, Unix seconds. */
+  /** Returns the current time in Unix seconds. */
   readonly now: () => number;
 }
 
-/** Policy in the cluster, with its entries. */
+/** A policy that exists in the cluster, and the entries in it. */
 interface Written {
   readonly entries: readonly string[];
   readonly object: ListedObject;
@@ -24,27 +24,27 @@ interface Written {
 export type DenyPolicies = ReturnType<typeof createDenyPolicies>;
 
 /**
- * Interval at which the policies are read from the cluster again. Others may have changed them, or a previously active
- * broker may have written late.
+ * How often the policies are read from the cluster again, in seconds. Someone else may have changed them, or a late
+ * write by the previously active broker may have arrived.
  */
 const REREAD_SECONDS = 30;
 /**
- * Maximum number of entries per policy. Envoy scans the list, and a Kubernetes object may have at most 1.5 MB. The
- * longest names need 250 KB.
+ * The maximum number of entries per policy. Envoy scans the entire list, and a Kubernetes object is limited to 1.5 MB.
+ * This many entries with the longest possible names take up 250 KB.
  */
 const ENTRIES_PER_POLICY = 400;
 
 /**
- * Creates the policies for one kind of entry.
- * @param base name of the first policy. Additional policies are named BASE-1, BASE-2 and so on
- * @param entriesIn reads the entries of a policy
+ * Creates a set of DENY policies for one kind of entry.
+ * @param base the name of the first policy. Additional policies are named BASE-1, BASE-2 and so on.
+ * @param entriesIn returns the entries that a policy contains
  */
 export function createDenyPolicies(
   { kubernetes, rootNamespace, now }: DenyPoliciesOptions,
   base: string,
   entriesIn: (policy: ListedObject) => readonly string[],
 ) {
-  /** Known policies by name. Undefined until they have been read, and after a failure. */
+  /** The known policies by name. Undefined until they have been read, and again after a failure. */
   let known: ReadonlyMap<string, Written> | undefined;
   let readAt = 0;
   const read = async () => {
@@ -54,18 +54,21 @@ export function createDenyPolicies(
       own.map((object): [string, Written] => [object.metadata.name, { entries: entriesIn(object), object }]),
     );
   };
-  /** Writes a policy. Server-side apply keeps fields of other writers, so a policy they disabled is created again. */
+  /**
+   * Writes a policy. Server-side apply keeps fields that other writers have set, so if those disable the policy, it is
+   * deleted and created again.
+   */
   const write = async (policy: Manifest, found: ListedObject | undefined) => {
     const isOff = found !== undefined && isDisabled(found, policy);
     if (isOff) await kubernetes.remove(policy);
     if (isOff || !isDeepStrictEqual(found?.spec, policy.spec)) await kubernetes.apply(policy);
   };
   return {
-    /** Reads the policies from the cluster, by name. */
+    /** Reads the policies from the cluster and returns them by name. */
     read,
     /**
-     * Updates the policies so that they list exactly these entries. Idempotent and converges from any state, but must
-     * not run concurrently.
+     * Updates the policies so that they list exactly these entries. This is idempotent and works from any state, but
+     * must not run concurrently.
      */
     apply: async (entries: readonly string[], policyOf: (name: string, entries: readonly string[]) => Manifest) => {
       if (now() - readAt >= REREAD_SECONDS) known = undefined;
@@ -73,7 +76,7 @@ export function createDenyPolicies(
       if (!known) readAt = now();
       known = undefined;
       const after = new Map<string, Written>();
-      // Entries are added before others are removed, so that every entry is in a policy at all times.
+      // Entries are added before others are removed so that every entry is in a policy at all times.
       for (const [name, own] of shardEntries(base, before, entries)) {
         const policy = policyOf(name, own);
         await write(policy, before.get(name)?.object);
@@ -87,13 +90,16 @@ export function createDenyPolicies(
   };
 }
 
-/** Metadata that prevents Istio from enforcing a policy everywhere: a dry run, or a single revision of istiod. */
+/**
+ * Metadata that keeps Istio from enforcing a policy everywhere, because it marks the policy as a dry run or limits it
+ * to one revision of istiod.
+ */
 const DRY_RUN = 'istio.io/dry-run';
 const REVISION = 'istio.io/rev';
 
 /**
- * Whether fields of other writers prevent Istio from enforcing the policy everywhere. A policy that has lost the
- * broker's labels is not listed, so it is written again anyway.
+ * Whether fields set by other writers keep Istio from enforcing the policy everywhere. A policy that has lost the
+ * broker's labels does not appear in the list, so it is written again in any case.
  */
 function isDisabled({ spec, metadata: { labels, annotations } }: ListedObject, policy: Manifest): boolean {
   const wanted = Object.keys(policy.spec ?? {});
@@ -103,9 +109,9 @@ function isDisabled({ spec, metadata: { labels, annotations } }: ListedObject, p
 }
 
 /**
- * Splits a long list across policies. Every entry stays in its policy, so that adding or removing an entry rewrites
- * only one policy.
- * @returns new entries of every policy that is not empty
+ * Splits a long list of entries across policies. Entries stay in the policy they are in, so adding or removing an entry
+ * only changes one policy.
+ * @returns the new entries of each policy that is not empty
  */
 function shardEntries(
   base: string,

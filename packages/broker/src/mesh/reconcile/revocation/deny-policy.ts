@@ -1,11 +1,11 @@
 /**
- * DENY policies in the root namespace for ended sessions and removed grants. The broker writes them in addition to the
- * compiled policies, and keeps them until the last affected SVID has expired.
+ * Builds the DENY policies in the root namespace for sessions that have ended and grants that were removed. The broker
+ * writes them in addition to the compiled policies and keeps them until the last affected SVID has expired.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 
 /**
- * Label that distinguishes these policies from compiled ones. Compiled policies are removed when the access file no
+ * The label that distinguishes these policies from compiled ones. Compiled policies are removed when the access file no
  * longer needs them.
  */
 const COMPONENT_LABEL = 'app.kubernetes.io/component';
@@ -15,8 +15,9 @@ export const REVOCATIONS = `${OURS},${COMPONENT_LABEL}=${REVOCATION}`;
 export const COMPILED_POLICY_SELECTOR = `${OURS},${COMPONENT_LABEL}!=${REVOCATION}`;
 
 /**
- * Builds a DENY policy.
- * @param source source as in Istio's AuthorizationPolicy: `principals` or `namespaces`. An empty list denies nothing
+ * Builds a DENY policy that rejects all requests from a source.
+ * @param source a source as defined by Istio's AuthorizationPolicy, with `principals` or `namespaces`. An empty list
+ *   does not deny anything.
  */
 export function denyPolicy(
   name: string,

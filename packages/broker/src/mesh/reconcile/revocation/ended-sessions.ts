@@ -1,10 +1,11 @@
 /**
- * Root DENY policies for identity tokens of ended sessions. A token is accepted together with any certificate of its
- * grant. Without these policies, it could be used with another session's certificate until it expires.
+ * Maintains the root DENY policies for the identity tokens of ended sessions. A token is accepted together with any
+ * certificate of its grant. Without these policies, it could therefore be used with another session's certificate until
+ * it expires.
  *
  * Only HTTP requests have claims. On a TCP port, Istio ignores conditions on claims, so a rule would deny everything
- * that its remaining conditions match. These rules are therefore restricted to the server names of granted HTTP ports,
- * which never appear on a TCP port. compile/http-rules.ts relies on the same fact.
+ * that matches its remaining conditions. These rules are therefore limited to the server names of granted HTTP ports,
+ * which never occur on a TCP port. compile/http-rules.ts relies on the same fact.
  */
 import { type Access, connectionsTo, type Manifest } from '@meshpass/access';
 import { grantNamespace, type ReachableService } from '@meshpass/identity';
@@ -12,13 +13,13 @@ import type { ListedObject } from '../../kubernetes/kubernetes.ts';
 import { createDenyPolicies, type DenyPoliciesOptions } from './denials.ts';
 import { denyPolicy } from './deny-policy.ts';
 
-/** Servers that verify identity tokens. */
+/** The servers that verify identity tokens. */
 export type HttpServers = ReturnType<typeof collectHttpServers>;
 
 /**
- * Collects the HTTP servers that the grants reach.
- * @param services returns the services that grants reach
- * @returns namespaces of the grants' identities, and hosts by port number, all sorted
+ * Collects the HTTP servers that can be reached with the grants of an access file.
+ * @param services returns the services that the given grants reach
+ * @returns the namespaces of the grants' identities and the hosts by port number, all of them sorted
  */
 export function collectHttpServers(
   access: Access,
@@ -33,7 +34,10 @@ export function collectHttpServers(
 }
 
 export interface EndedSessionPoliciesOptions extends DenyPoliciesOptions {
-  /** Returns undefined until an access file is in force. Policies in the cluster remain unchanged until then. */
+  /**
+   * Returns the HTTP servers, or undefined until an access file is in force. Until then, the policies in the cluster
+   * are left unchanged.
+   */
   readonly httpServers: () => HttpServers | undefined;
 }
 
@@ -41,9 +45,9 @@ const NAME = 'meshpass-ended-sessions';
 const CLAIM = 'request.auth.claims[sid]';
 
 /**
- * Creates the policies.
- * @returns function that updates the policies so that they list exactly the given sessions. It is idempotent, but must
- *   not run concurrently
+ * Creates the function that maintains the policies for ended sessions.
+ * @returns a function that updates the policies so that they list exactly the given sessions. It is idempotent but must
+ *   not run concurrently.
  */
 export function createEndedSessionPolicies(
   options: EndedSessionPoliciesOptions,

@@ -1,7 +1,7 @@
 /**
- * Retires a grant that has left the access file. Its guard and rules are removed, but its SVIDs remain valid for
- * minutes, so its namespace is denied everywhere until they expire. The time is stored on the policy itself and
- * survives a restart.
+ * Retires grants that were removed from the access file. The guard and the rules of such a grant are removed, but its
+ * SVIDs remain valid for some time, so its namespace is denied everywhere until they have expired. The end of this
+ * period is stored in the policy itself so that it survives a restart.
  */
 import { z } from 'zod';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
@@ -12,12 +12,12 @@ const UNTIL = 'meshpass.dev/retired-until';
 const Until = z.record(z.string(), z.number());
 
 /**
- * Computes the new policy for retired namespaces.
- * @param gone namespaces of grants that exist in the cluster but are no longer wanted
- * @param wanted namespaces of wanted grants, including grants that have been added again
- * @param life maximum remaining lifetime of an SVID, seconds
- * @returns the policy, and the time of the next change in Unix seconds. The policy is undefined if nothing is retired
- *   and it can be removed
+ * Computes the new DENY policy for the namespaces of retired grants.
+ * @param gone the namespaces of grants that exist in the cluster but are no longer wanted
+ * @param wanted the namespaces of all wanted grants, including grants that have been added again
+ * @param life the maximum remaining lifetime of an SVID, in seconds
+ * @returns the policy, and the time of the next change in Unix seconds. The policy is undefined if no namespace is
+ *   retired, in which case it can be removed.
  */
 export function retirementPolicy(
   current: ReadonlyMap<string, number>,
@@ -36,7 +36,9 @@ export function retirementPolicy(
   };
 }
 
-/** Reads the retired namespaces from the cluster, with the end of each retirement in Unix seconds. */
+/**
+ * Reads the retired namespaces from the cluster. The values are the times at which their denials end, in Unix seconds.
+ */
 export async function readRetiredNamespaces(
   kubernetes: Pick<Kubernetes, 'list'>,
   rootNamespace: string,
@@ -49,6 +51,6 @@ export async function readRetiredNamespaces(
   try {
     return new Map(Object.entries(Until.parse(JSON.parse(annotation))));
   } catch {
-    return new Map(); // the annotation was edited by hand, so its author has decided how long to deny
+    return new Map(); // the annotation was edited by hand, so its author is responsible for the duration
   }
 }

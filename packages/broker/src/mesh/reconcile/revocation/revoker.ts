@@ -1,6 +1,6 @@
 /**
- * Revokes principals in Kubernetes and Istio. A root DENY policy covers an ended session until its last SVID has
- * expired. The session's ServiceAccount is deleted, so that it cannot get another SVID.
+ * Revokes principals in Kubernetes and Istio. When a session ends, a root DENY policy rejects its principals until
+ * their last SVID has expired, and their ServiceAccounts are deleted so that no further SVIDs can be issued.
  */
 import { formatSpiffe, grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
@@ -8,25 +8,28 @@ import { createDenyPolicies } from './denials.ts';
 import { denyPolicy, OURS } from './deny-policy.ts';
 import { createEndedSessionPolicies, type EndedSessionPoliciesOptions } from './ended-sessions.ts';
 
-/** Identity that a session has in the mesh. */
+/** An identity that a session has in the mesh. */
 export interface MeshPrincipal {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly spiffeId: string;
 }
 
-/** Principal of an ended session. */
+/** A principal of a session that has ended. */
 export interface RevokedPrincipal extends MeshPrincipal {
   /**
-   * Time at which its last SVID and the session's last token have expired, Unix seconds. The root DENY policy lists the
-   * principal until then.
+   * When the principal's last SVID and the session's last token will have expired, in Unix seconds. The root DENY
+   * policy lists the principal until then.
    */
   readonly until: number;
-  /** Session id, present if the whole session has ended. Its tokens are then refused for every caller. */
+  /**
+   * The session ID, which is only present if the entire session has ended. In that case, its tokens are rejected no
+   * matter who presents them.
+   */
   readonly sessionId?: string | undefined;
   /**
-   * Whether the principal ended without a DENY policy (core/session/deny/ended.ts). Even so, no more certificates are
-   * signed for it, and its ServiceAccount is deleted.
+   * Whether the principal's access ended without a DENY policy (core/session/deny/ended.ts). Even in this case, no more
+   * certificates are signed for it, and its ServiceAccount is deleted.
    */
   readonly undenied?: boolean | undefined;
 }
@@ -42,11 +45,11 @@ const NAME = 'meshpass-revoked';
 const ORPHAN_AGE_SECONDS = 120;
 const DELETIONS_AT_ONCE = 8;
 
-/** Creates the revoker. */
+/** Creates the revoker, which keeps track of all revoked principals. */
 export function createRevoker(options: RevokerOptions) {
   const { kubernetes, rootNamespace } = options;
   let revoked: ReadonlySet<string> = new Set();
-  /** ServiceAccounts that are known to have been deleted. */
+  /** The SPIFFE IDs whose ServiceAccounts are known to have been deleted. */
   let deleted: ReadonlySet<string> = new Set();
   const denied = createDenyPolicies(options, NAME, principalsIn);
   const denyTokens = createEndedSessionPolicies(options);
@@ -64,33 +67,37 @@ export function createRevoker(options: RevokerOptions) {
   const apply = async (all: readonly RevokedPrincipal[]): Promise<void> => {
     const now = options.now();
     const live = all.filter(({ until, undenied }) => until > now && !undenied);
-    // This is set first, so that no more certificates are signed for these principals.
+    // Set this first so that no more certificates are signed for these principals.
     revoked = new Set(all.map(({ spiffeId }) => spiffeId));
     await denied.apply(live.map(principalOf), (name, principals) => denyPolicy(name, rootNamespace, { principals }));
     const sessions = [...new Set(live.flatMap(({ sessionId }) => sessionId ?? []))];
-    // Denials come first. If one part fails, the other one still runs.
+    // The tokens are denied first. If one of the two steps fails, the other one still runs.
     await inBatches([() => denyTokens(sessions), () => deleteAccounts(all)], (part) => part(), 1);
   };
 
   return {
-    /** Whether the last `apply` included the principal. */
+    /** Whether the principal was included in the last call of `apply`. */
     isRevoked: (spiffeId: string) => revoked.has(spiffeId),
     /**
-     * Updates the root DENY policies so that they list exactly these principals, except expired and undenied ones, and
-     * deletes the ServiceAccounts of new ones. Idempotent, and converges from any state, but must not run concurrently.
+     * Updates the root DENY policies so that they list exactly these principals, except for expired and undenied ones,
+     * and deletes the ServiceAccounts of new ones. This is idempotent and works from any state, but must not run
+     * concurrently.
      */
     apply,
-    /** Lists all session principals in the cluster: those that have a ServiceAccount, and those that are denied. */
+    /**
+     * Lists the principals of all sessions in the cluster, both those that have a ServiceAccount and those that are
+     * denied.
+     */
     principals: async (): Promise<readonly MeshPrincipal[]> => {
       const accounts = (await sessionAccounts(options)).map(({ createdAt: _, ...principal }) => principal);
       const principals = [...(await denied.read()).values()].flatMap(({ entries }) => entries.flatMap(meshPrincipal));
       return [...new Map([...accounts, ...principals].map((one) => [one.spiffeId, one])).values()];
     },
     /**
-     * Deletes session ServiceAccounts that do not belong to a live session. A broker that is killed after creating a
-     * ServiceAccount, but before recording it, leaves one behind. Recent ServiceAccounts are kept, because they may
-     * belong to a session that is being opened.
-     * @returns the SPIFFE ids of the deleted ServiceAccounts
+     * Deletes the ServiceAccounts of sessions that are no longer live. A broker that is killed after it has created a
+     * ServiceAccount, but before it has recorded it, leaves one behind. Recent ServiceAccounts are kept because they
+     * may belong to a session that is just being opened.
+     * @returns the SPIFFE IDs of the deleted ServiceAccounts
      */
     collectOrphans: async (live: ReadonlySet<string>): Promise<readonly string[]> => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
@@ -117,9 +124,9 @@ function isOfSession(namespace: string, serviceAccount: string): boolean {
 }
 
 /**
- * Parses a principal.
- * @param principal principal as in `source.principals`
- * @returns the principal, or an empty list if its ServiceAccount does not belong to a session
+ * Parses a principal in the format of an AuthorizationPolicy.
+ * @param principal the principal as it appears in `source.principals`
+ * @returns the principal in a list, which is empty if the ServiceAccount does not belong to a session
  */
 function meshPrincipal(principal: string): MeshPrincipal[] {
   const spiffeId = `spiffe://${principal}`;
@@ -128,7 +135,7 @@ function meshPrincipal(principal: string): MeshPrincipal[] {
   return [{ namespace: parsed.namespace, serviceAccount: parsed.serviceAccount, spiffeId }];
 }
 
-/** Formats a principal for `source.principals`: `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`. */
+/** Formats a principal for use in `source.principals`, as `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`. */
 function principalOf({ spiffeId }: RevokedPrincipal): string {
   return spiffeId.slice('spiffe://'.length);
 }
@@ -142,7 +149,7 @@ function principalsIn(object: ListedObject): readonly string[] {
 }
 
 /**
- * Processes all items in batches, even if some fail.
+ * Processes all items in batches, even if some of them fail.
  * @throws the first failure, after all items have been processed
  */
 async function inBatches<T>(

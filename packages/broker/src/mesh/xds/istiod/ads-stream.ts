@@ -1,6 +1,6 @@
 /**
- * Client for an ADS stream (state of the world) to istiod. It subscribes to clusters and listeners, and to the routes
- * and endpoints that they reference. It delivers only complete states, so it withholds a cluster until its endpoints
+ * A client for an ADS stream (state of the world) to istiod. It subscribes to clusters and listeners, and to the routes
+ * and endpoints that they reference. Only complete states are delivered, so a cluster is held back until its endpoints
  * have arrived.
  */
 import { create, type Message } from '@bufbuild/protobuf';
@@ -23,19 +23,19 @@ export interface AdsOptions {
   readonly transport: Transport;
   readonly node: Message;
   readonly token: string;
-  /** Whether a cluster is needed. The argument is istiod's name for the cluster. */
+  /** Returns whether a cluster is needed, given the name that istiod uses for it. */
   readonly wants: (cluster: string) => boolean;
   readonly onResources: (resources: RawResources) => void;
-  /** Ends the stream. */
+  /** Aborting this signal ends the stream. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Maximum number of resources of one type per response. Without a Sidecar for the grant, a response contains every
- * Service in the cluster.
+ * The maximum number of resources of one type in a response. Without a Sidecar resource for the grant, a response
+ * contains every Service in the cluster.
  */
 const MAX_RESOURCES = 20_000;
-/** Maximum number of names in a subscription. */
+/** The maximum number of names that a subscription can contain. */
 const MAX_NAMES = 4_096;
 
 interface Discovered extends Message {
@@ -45,19 +45,19 @@ interface Discovered extends Message {
   readonly nonce: string;
 }
 
-/** Subscription to one type of resource. */
+/** A subscription to one type of resource. */
 interface Subscription {
-  /** Subscribed names. Empty to subscribe to all. */
+  /** The names to subscribe to. An empty list subscribes to all resources of this type. */
   names: readonly string[];
-  /** Resources by name. Undefined until the first response. */
+  /** The resources by name, or undefined until the first response has arrived. */
   resources: ReadonlyMap<string, Any> | undefined;
   version: string;
   nonce: string;
 }
 
 /**
- * Runs the stream. Resolves when istiod ends the stream.
- * @throws Error if the stream ends for any other reason: an error from Connect, or an exceeded limit
+ * Opens the stream and processes its messages. Resolves when istiod ends the stream.
+ * @throws Error if the stream ends for any other reason, such as an error from Connect or an exceeded limit
  */
 export async function followAds(options: AdsOptions): Promise<void> {
   const outbox = createWritableIterable<Message>();
@@ -84,11 +84,11 @@ export async function followAds(options: AdsOptions): Promise<void> {
       resourceNames: [...names],
       ...(isFirst && { node: options.node }),
     } as Record<string, unknown>);
-    // A write fails only if the stream has ended. The loop over its responses reports that.
+    // A write can only fail if the stream has ended. The loop over the responses reports that.
     outbox.write(request).catch(() => {});
   };
 
-  /** Subscribes to exactly these names and drops all other resources. */
+  /** Subscribes to exactly these names and drops the resources with any other name. */
   const subscribe = (type: string, one: Subscription, wanted: ReadonlySet<string>) => {
     if (wanted.size > MAX_NAMES) throw new Error(`istiod references too many ${type} resources: ${wanted.size}`);
     const names = [...wanted].sort();
@@ -157,8 +157,8 @@ export async function followAds(options: AdsOptions): Promise<void> {
 }
 
 /**
- * Whether a listener belongs to a service. `virtualInbound` and `virtualOutbound` exist for iptables redirection.
- * Inbound listeners contain root policies, which workspaces must not receive.
+ * Whether a listener belongs to a service. `virtualInbound` and `virtualOutbound` only exist for iptables redirection.
+ * Inbound listeners contain the root policies, which workspaces must not receive.
  */
 function isServiceListener(name: string): boolean {
   return !name.startsWith('virtual');

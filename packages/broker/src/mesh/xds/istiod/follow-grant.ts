@@ -1,6 +1,6 @@
 /**
- * Keeps a stream to istiod open for a grant. The stream is reopened when it ends, when its token expires, and when
- * istiod does not respond.
+ * Keeps a stream to istiod open for a grant. The stream is reopened when it ends, when its token is about to expire and
+ * when istiod does not respond.
  */
 import type { Message } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
@@ -12,23 +12,28 @@ import type { IstiodConnection } from '../../istiod/connection.ts';
 import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
 import { type AdsOptions, followAds } from './ads-stream.ts';
 
-/** Source of configuration: istiod, and the broker's credentials for it. connect-mesh.ts provides it. */
+/**
+ * Contains everything that is needed to get configuration from istiod, including the connection and the credentials. It
+ * is provided by connect-mesh.ts.
+ */
 export interface RelaySource {
-  /** Connection used only for streams, so that its limits and lifetime are independent of certificate requests. */
+  /**
+   * A connection that is only used for streams, so that its limits and its lifetime do not affect certificate requests.
+   */
   readonly connection: IstiodConnection;
   /**
-   * Requests a token for the relay's ServiceAccount in a grant's namespace.
+   * Requests a token for the relay's ServiceAccount in the namespace of a grant.
    * @throws MeshpassError `kubernetes_unavailable`
    */
   readonly token: (namespace: string, signal: AbortSignal) => Promise<string>;
   readonly trustDomain: string;
   readonly clusterDomain: string;
-  /** Request header that carries the identity token. */
+  /** The request header that carries the identity token. */
   readonly tokenHeader: string;
 }
 
 export interface FollowOptions extends Pick<AdsOptions, 'wants' | 'onResources'> {
-  /** Namespace of the grant: `meshpass-GRANT`. */
+  /** The grant's namespace, `meshpass-GRANT`. */
   readonly namespace: string;
   readonly source: Pick<RelaySource, 'connection' | 'token' | 'clusterDomain'>;
   readonly onFailure: (cause: unknown) => void;
@@ -36,13 +41,19 @@ export interface FollowOptions extends Pick<AdsOptions, 'wants' | 'onResources'>
 
 export type FollowHandle = ReturnType<typeof followGrant>;
 
-/** Maximum age of a stream, ms. A stream must not outlive its token. */
+/** The maximum age of a stream, in milliseconds. A stream must not outlive its token. */
 const STREAM_MS = (TOKEN_SECONDS - 60) * 1_000;
-/** Timeout for the first response, ms. istiod usually responds within a second, but a large mesh may take longer. */
+/**
+ * The timeout for the first response, in milliseconds. istiod usually responds within a second, but it may take longer
+ * in a large mesh.
+ */
 const FIRST_ANSWER_MS = 30_000;
 const SILENT = 'it accepted the stream but sent nothing';
 
-/** Starts to follow a grant. Failures are reported and retried, and resources that were delivered remain valid. */
+/**
+ * Starts following the configuration of a grant. Failures are reported and retried. Resources that have been delivered
+ * stay valid in the meantime.
+ */
 export function followGrant(options: FollowOptions) {
   const stopping = new AbortController();
   let attempt = new AbortController();
@@ -90,13 +101,13 @@ export function followGrant(options: FollowOptions) {
 
   void follow();
   return {
-    /** Reopens the stream and requests everything again. Call this when the set of needed clusters has changed. */
+    /** Reopens the stream and requests everything again. Call this when a different set of clusters is needed. */
     restart: () => attempt.abort(),
     stop: () => stopping.abort(),
   };
 }
 
-/** Reduces an error to istiod's message and omits everything that comes from the request. */
+/** Reduces an error to istiod's message and leaves out anything that comes from the request. */
 function shown(thrown: unknown): unknown {
   if (thrown instanceof MeshpassError) return thrown;
   const error = ConnectError.from(thrown);
@@ -110,17 +121,23 @@ function unavailable(said: string): MeshpassError {
   });
 }
 
-// The relay identifies itself as an Envoy node: a sidecar in the grant's namespace. None of the values come from a
-// workspace.
+// The relay identifies itself to istiod as an Envoy node that is a sidecar in the grant's namespace. None of these
+// values come from a workspace.
 
-/** Documentation address (RFC 5737). Pods and Services never have it, so istiod cannot mistake the relay for one. */
+/**
+ * An address that is reserved for documentation (RFC 5737). Pods and Services never have it, so istiod cannot mistake
+ * the relay for one of them.
+ */
 const ADDRESS = '203.0.113.10';
-/** Istio version that the relay claims to be. istiod omits features that sidecars of this version do not understand. */
+/**
+ * The Istio version that the relay claims to have. istiod does not use features that sidecars of this version do not
+ * understand.
+ */
 const ISTIO_VERSION = '1.31.0';
 
 /**
- * Builds the node.
- * @param namespace namespace of the grant, `meshpass-GRANT`
+ * Builds the Envoy node that identifies the relay to istiod.
+ * @param namespace the grant's namespace, `meshpass-GRANT`
  */
 function relayNode(namespace: string, clusterDomain: string): Message {
   return messageFromJson('envoy.config.core.v3.Node', {
@@ -129,8 +146,8 @@ function relayNode(namespace: string, clusterDomain: string): Message {
     metadata: {
       NAMESPACE: namespace,
       SERVICE_ACCOUNT: RELAY_ACCOUNT,
-      // The relay does not intercept traffic. In this mode, however, istiod creates one listener per service instead of
-      // one per port number.
+      // The relay does not actually intercept traffic, but in this mode, istiod creates one listener per service
+      // instead of one per port number.
       INTERCEPTION_MODE: 'REDIRECT',
       CLUSTER_ID: 'Kubernetes',
       LABELS: { app: RELAY_ACCOUNT },

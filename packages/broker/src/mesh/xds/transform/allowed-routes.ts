@@ -1,4 +1,4 @@
-/** Converts the requests that a grant allows (method and path, as in the access file) to Envoy route matches. */
+/** Converts the requests that a grant allows (by method and path, as in the access file) to Envoy route matches. */
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { GrantedPort } from '@meshpass/access';
 
@@ -6,9 +6,9 @@ export type AllowedOperations = Pick<GrantedPort, 'allow' | 'deny'>;
 type Operation = NonNullable<AllowedOperations['allow']>[number];
 
 /**
- * Builds the route matches for allowed operations.
- * @returns envoy.config.route.v3.RouteMatch messages. Every allowed request matches at least one of them, and other
- *   requests do not match any
+ * Builds the route matches for the operations that a grant allows.
+ * @returns envoy.config.route.v3.RouteMatch messages. Every allowed request matches at least one of them, and no other
+ *   request matches any.
  */
 export function routeMatches({
   allow = [{ method: '*', path: '/*' }],
@@ -18,8 +18,8 @@ export function routeMatches({
 }
 
 /**
- * Splits an operation by method. All conditions of a route must be met, so a denial for certain methods needs one match
- * for each of these methods and another one for the rest.
+ * Splits an operation by method. A route only matches if all of its conditions are true. If a denial only applies to
+ * certain methods, each of these methods therefore needs its own match, and all other methods share another one.
  */
 function byMethod({ method, path }: Operation, deny: readonly Operation[]): readonly JsonObject[] {
   const denied = (of: string) =>
@@ -47,7 +47,7 @@ function not(matcher: JsonObject): JsonObject {
   return { ...matcher, invert_match: true };
 }
 
-/** Builds the condition that matches a path against the `:path` header, which includes the query. */
+/** Builds the condition that matches a path against the `:path` header, which also contains the query string. */
 function pathHeader(path: string): JsonObject {
   const body = path.includes('{')
     ? templateRegex(path)
@@ -57,7 +57,10 @@ function pathHeader(path: string): JsonObject {
   return { name: ':path', string_match: { safe_regex: { regex: `^${body}(?:[?].*)?$` } } };
 }
 
-/** Converts a path template to a regex. `{*}` is one segment, `{**}` any number (istio.io, Authorization Policy). */
+/**
+ * Converts a path template to a regular expression. `{*}` matches one segment and `{**}` matches any number of segments
+ * (istio.io, Authorization Policy).
+ */
 function templateRegex(path: string): string {
   return path
     .split('/')
@@ -66,8 +69,8 @@ function templateRegex(path: string): string {
 }
 
 /**
- * Escapes each special character of RE2 with a single character, so that the longest path stays within the agents'
- * limit for regular expressions.
+ * Escapes each of RE2's special characters with a single backslash. This way, even the longest path stays within the
+ * agents' limit for regular expressions.
  */
 function quoted(text: string): string {
   return text.replace(/[\\.+*?()|[\]{}^$]/g, '\\$&');

@@ -1,6 +1,6 @@
 /**
- * Transforms a cluster from istiod into one that uses the tunnel. It has no network address, uses TLS with the
- * identities that istiod allows, and speaks HTTP/2 inside.
+ * Transforms a cluster from istiod into one that sends its traffic through the tunnel. The new cluster has no network
+ * address. It uses TLS with the peer identities that istiod allows, and HTTP/2 inside the TLS connection.
  */
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -25,46 +25,49 @@ const TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
 const MATCH = { 'envoy.transport_socket_match': { tlsMode: 'istio' } };
 const CLUSTER_PROVIDED = 6;
 const ROUND_ROBIN = 0;
-/** Value that istiod sets if no limit is configured. */
+/** The value that istiod sets if no limit is configured. */
 const NO_LIMIT = 4_294_967_295;
 /**
- * Maximum number of requests per connection that more than one program shares. A sidecar closes an HTTP/2 connection
- * and fails all its requests if most of the first 500 requests were reset early (Envoy's
- * `overload.premature_reset_total_stream_count`), or if there were more than 1,000 resets plus 33 per second (nghttp2's
- * `stream_reset_rate_limit`). Resets by one program must not fail the requests of another one, so a connection is
- * drained before it reaches that number. The highest safe value is 249, because 250 resets are enough to close the
+ * The maximum number of requests on a connection that is shared by more than one program. A sidecar closes an HTTP/2
+ * connection, and fails all of its requests, if most of the first 500 requests were reset early (Envoy's
+ * `overload.premature_reset_total_stream_count`) or if there were more than 1,000 resets plus 33 per second (nghttp2's
+ * `stream_reset_rate_limit`). Resets by one program must not cause another program's requests to fail, so a connection
+ * is drained before it reaches these limits. The highest safe value is 249, because 250 resets are enough to close the
  * connection.
  */
 export const REQUESTS_PER_SHARED_CONNECTION = 240;
 /**
- * Preconnect policy that opens the next connection when the current one has fewer than two requests left per active
- * request. A new connection takes five round trips over the internet.
+ * A preconnect policy that opens the next connection when the current one has fewer than two requests left for each
+ * active request. Opening a connection takes five round trips over the internet.
  */
 const PRECONNECT = messageFromJson('envoy.config.cluster.v3.Cluster.PreconnectPolicy', {
   per_upstream_preconnect_ratio: 3,
 });
 /**
- * Idle time after which a tunnel is closed. A tunnel uses memory in the edge, the gateway and the workload. Envoy's
- * default is one hour.
+ * How long a tunnel may be idle before it is closed. Every tunnel uses memory in the edge, the gateway and the
+ * workload. Envoy's default is one hour.
  */
 const IDLE = messageFromJson('google.protobuf.Duration', '600s');
-/** ALPN values that Istio's sidecars use to announce the inner protocol. The mesh gateway does not forward others. */
+/**
+ * The ALPN values that Istio's sidecars use to announce the inner protocol. The mesh gateway does not forward
+ * connections with any other value.
+ */
 const ALPN = {
   http1: ['istio-http/1.1', 'istio', 'http/1.1'],
   http2: ['istio-h2', 'istio', 'h2'],
   any: ['istio'],
 } as const;
-/** Fields that keep the values from istiod. Addresses, DNS and health checks are not among them. */
+/** The fields whose values from istiod are kept. Addresses, DNS settings and health checks are not among them. */
 const KEPT = [
   ...['connectTimeout', 'perConnectionBufferLimitBytes', 'maxRequestsPerConnection', 'circuitBreakers'],
   ...['outlierDetection', 'commonLbConfig', 'lbConfig', 'upstreamConnectionOptions', 'trackClusterStats'],
 ] as const;
 
 /**
- * Transforms a cluster.
- * @param endpoints endpoints from istiod, if the cluster has any
- * @returns the clusters. Empty if the target is not granted. Includes a cluster for WebSockets if the relay chose
- *   HTTP/2
+ * Transforms a cluster from istiod for use in a workspace.
+ * @param endpoints the cluster's endpoints from istiod, if it has any
+ * @returns the resulting clusters, or an empty list if the target is not granted. If the relay chose HTTP/2, there is a
+ *   second cluster for WebSockets.
  */
 export function transformCluster(
   any: Any,
@@ -105,9 +108,9 @@ export function transformCluster(
 interface Protocol {
   readonly options: Any | undefined;
   readonly alpn: readonly string[];
-  /** Whether the connection always uses HTTP/2 and more than one program shares it. */
+  /** Whether connections always use HTTP/2 and are shared by more than one program. */
   readonly isShared?: boolean;
-  /** Protocol that applied before the relay chose HTTP/2. */
+  /** The protocol that would have been used if the relay had not chosen HTTP/2. */
   readonly before?: Protocol;
 }
 
@@ -120,7 +123,10 @@ function tunnelEndpoint(grant: string, cluster: string) {
   };
 }
 
-/** Whether an endpoint accepts mutual TLS. A cluster without EDS endpoints connects to the address that was called. */
+/**
+ * Whether any endpoint of a cluster accepts mutual TLS. A cluster without EDS endpoints connects to the address that
+ * was called.
+ */
 function isMeshed({ edsClusterConfig }: ClusterShape, endpoints: Any | undefined): boolean {
   if (!edsClusterConfig) return true;
   const assignment = endpoints && read<ClusterLoadAssignment>(endpoints);
@@ -132,7 +138,10 @@ function isMeshed({ edsClusterConfig }: ClusterShape, endpoints: Any | undefined
   );
 }
 
-/** Returns the SPIFFE ids of peers that istiod allows. Empty if a DestinationRule disables Istio's mutual TLS. */
+/**
+ * Returns the SPIFFE IDs of the peers that istiod allows. The list is empty if a DestinationRule disables Istio's
+ * mutual TLS.
+ */
 function peersOf(cluster: ClusterShape, { trustDomain }: GrantedServices): readonly string[] {
   const sockets = [cluster.transportSocket, ...cluster.transportSocketMatches.map((match) => match.transportSocket)];
   for (const socket of sockets) {
@@ -174,8 +183,9 @@ function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: 
 }
 
 /**
- * Chooses the inner protocol. The default is HTTP/2, because each connection is a separate tunnel. A DestinationRule
- * takes precedence if it sets the protocol, or if it limits connections, because HTTP/2 would defeat that limit.
+ * Chooses the inner protocol of a cluster. The default is HTTP/2, because every connection is a separate tunnel. A
+ * DestinationRule takes precedence if it sets the protocol or limits the number of connections, because HTTP/2 would
+ * defeat that limit.
  */
 function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protocol {
   const given = cluster.typedExtensionProtocolOptions[HTTP_OPTIONS];
@@ -196,7 +206,7 @@ function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protoc
   return { options: shareable(http2), alpn: ALPN.http2, isShared: true, before };
 }
 
-/** Packs the options for a connection that more than one program shares. Mutates the message. */
+/** Packs the options for a connection that is shared by more than one program. The message is modified in place. */
 function shareable(options: HttpProtocolOptions): Any {
   options.commonHttpProtocolOptions ??= messageFromJson(COMMON_OPTIONS, {}) as unknown as CommonHttpOptions;
   options.commonHttpProtocolOptions.maxRequestsPerConnection ??= REQUESTS_PER_SHARED_CONNECTION;

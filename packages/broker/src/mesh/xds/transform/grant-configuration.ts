@@ -1,4 +1,4 @@
-/** Builds the configuration of a grant that workspaces may receive. */
+/** Builds the part of a grant's configuration that workspaces may receive. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { reduceResource } from '@meshpass/envoy';
 import { transformCluster } from './cluster.ts';
@@ -13,7 +13,9 @@ import { webSocketCluster } from './websocket.ts';
 
 export type GrantConfiguration = ReturnType<typeof grantConfiguration>;
 
-/** Transforms resources from istiod. The result is sorted, so that equal content has equal bytes. */
+/**
+ * Transforms the resources from istiod for a grant. The result is sorted so that equal content always has equal bytes.
+ */
 export function grantConfiguration(raw: RawResources, granted: GrantedServices) {
   const leftOuts = createLeftOutCounter();
   const { grant, trustDomain, clusterDomain, tokenHeader } = granted;

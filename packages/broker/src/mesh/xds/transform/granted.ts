@@ -1,11 +1,13 @@
-/** Services of a grant, in the form that the transformation needs. */
+/** The services of a grant in the form that the transformation needs. */
 import type { ReachableService } from '@meshpass/identity';
 import { parseClusterName } from './resources.ts';
 
 export interface GrantedService extends Pick<ReachableService, 'host' | 'port' | 'protocol' | 'aliases'> {
-  /** Loopback address that workspaces use, in 127.64.0.0/10. */
+  /** The loopback address in 127.64.0.0/10 that workspaces use for the service. */
   readonly address: string;
-  /** Addresses in the cluster. They identify istiod's listeners and must not leave the broker. */
+  /**
+   * The service's addresses inside the cluster. They are used to find istiod's listeners and must not leave the broker.
+   */
   readonly clusterIps: readonly string[];
 }
 
@@ -15,13 +17,16 @@ export interface GrantedServices {
   readonly trustDomain: string;
   readonly clusterDomain: string;
   readonly tokenHeader: string;
-  /** Returns the service behind a cluster, given istiod's name for it. Undefined if the service is not granted. */
+  /**
+   * Returns the service that a cluster belongs to, given the name that istiod uses for the cluster. Returns undefined
+   * if the service is not granted.
+   */
   readonly serviceOf: (cluster: string) => GrantedService | undefined;
-  /** Whether a domain, with or without a port, is the name of a granted host. */
+  /** Returns whether a domain, with or without a port, is the name of a granted host. */
   readonly isName: (domain: string) => boolean;
 }
 
-/** Adds lookups to the services of a grant. */
+/** Adds lookup functions to the services of a grant. */
 export function createGrantedServices(given: Omit<GrantedServices, 'serviceOf' | 'isName'>): GrantedServices {
   const { services } = given;
   const byTarget = new Map(services.map((service) => [`${service.host}:${service.port}`, service]));

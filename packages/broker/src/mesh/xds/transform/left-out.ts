@@ -1,21 +1,21 @@
-/** Counts the parts of istiod's resources that workspaces do not receive. */
+/** Counts the parts of istiod's resources that are withheld from workspaces. */
 
 export interface LeftOutCount {
-  /** Type URL, field name, or a short reason. */
+  /** The part that was left out, as a type URL, a field name or a short reason. */
   readonly what: string;
-  /** Kind of resource, for example `Listener`. */
+  /** The kind of resource that it was left out of, such as `Listener`. */
   readonly where: string;
   readonly count: number;
 }
 
 export type LeftOutCounter = ReturnType<typeof createLeftOutCounter>;
 
-/** Maximum number of separate counts. EnvoyFilters may cause any number of them. */
+/** The maximum number of separate counts, because EnvoyFilters could cause an unlimited number of them. */
 const MAX_KINDS = 64;
 const OTHERS = 'others';
 const MAX_TEXT = 200;
 
-/** Creates a counter without any counts. */
+/** Creates a counter that has not counted anything yet. */
 export function createLeftOutCounter() {
   const counted = new Map<string, LeftOutCount>();
   return {

@@ -1,4 +1,6 @@
-/** Builds the listener for a granted port on the service's loopback address, based on istiod's listener. */
+/**
+ * Builds the listener for a granted port from istiod's listener. The new listener uses the service's loopback address.
+ */
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { LISTENER, messageFromJson, messageType, pack } from '@meshpass/envoy';
@@ -19,14 +21,15 @@ import type { Filter, FilterChain, ListenerShape, TcpProxy } from './shapes.ts';
 
 const WHERE = 'Listener';
 /**
- * Protocol detection filters. If they time out, the connection is treated as TCP, because the server may speak first.
+ * The filters that detect the protocol. If they time out, the connection is treated as TCP, because the server may be
+ * the one to speak first.
  */
 const DETECTION = ['envoy.filters.listener.http_inspector', 'envoy.filters.listener.tls_inspector'];
 
 /**
- * Builds the listener.
- * @param listeners all listeners from istiod
- * @returns the listener, or undefined if istiod does not have one for the service
+ * Builds the listener for one port of a service.
+ * @param listeners all listeners that istiod sent
+ * @returns the listener, or undefined if istiod has no listener for the service
  */
 export function transformListener(
   service: GrantedService,
@@ -41,7 +44,7 @@ export function transformListener(
       ? [plainTcp(service, granted.grant)]
       : [];
   if (chains.length === 0) return undefined;
-  // Usually only one filter chain remains. Protocol detection is then unnecessary.
+  // Usually, only one filter chain remains, so there is no need to detect the protocol.
   const [only, ...more] = chains;
   const detects = more.length > 0;
   if (!detects) only!.filterChainMatch = undefined;
@@ -68,9 +71,9 @@ export function transformListener(
 const OUTBOUND = 2;
 
 /**
- * Finds istiod's listener for a port. All ports with the same number and a declared HTTP protocol share a listener on
- * 0.0.0.0. Every other port has a listener on the Service's cluster address. A headless Service does not have such an
- * address, so its listener is identified by its target.
+ * Finds istiod's listener for a port. All ports that have the same number and are declared as HTTP share a listener on
+ * 0.0.0.0. Every other port has a listener on the cluster address of its Service. Headless Services do not have such an
+ * address, so their listeners are identified by their targets.
  */
 function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]): ListenerShape | undefined {
   const onPort = listeners.filter((one) => listenerAddress(one)?.port === service.port);
@@ -93,8 +96,8 @@ function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]
 }
 
 /**
- * Rewrites a filter chain.
- * @returns the filter chain, or an empty list if its target is not granted
+ * Rewrites a filter chain for use in a workspace.
+ * @returns a list with the filter chain, or an empty list if its target is not granted
  */
 function ownChain(
   chain: FilterChain,
@@ -114,7 +117,10 @@ function ownChain(
   ];
 }
 
-/** Rewrites a network filter. The allow list (reduceResource) covers all filters before the last one. */
+/**
+ * Rewrites a network filter, or returns undefined if its target is not granted. Filters before the last one in a chain
+ * are covered by the allow list (`reduceResource`).
+ */
 function ownFilter(
   filter: Filter,
   service: GrantedService,
@@ -133,9 +139,10 @@ function ownFilter(
       const routes = ownRoutes(routeSpecifier.value, granted, leftOuts);
       if (!routes) return undefined;
     } else return undefined;
-    // istiod's prefix contains the Service's cluster address.
+    // The prefix is replaced because the one from istiod contains the Service's cluster address.
     manager.statPrefix = listenerName(granted.grant, service);
-    // Istio's configuration determines which requests are traced. The component that traces them chooses the tags.
+    // Istio's configuration determines which requests are traced, but the tags are up to the component that does the
+    // tracing.
     if (manager.tracing) manager.tracing.customTags = [];
     return typed(filter, pack(manager));
   }
@@ -162,7 +169,9 @@ function typed(filter: Filter, value: Any): Filter {
   return { ...filter, configType: { case: 'typedConfig', value } };
 }
 
-/** Builds a TCP filter chain for a headless Service without Pods. istiod does not have a listener for it. */
+/**
+ * Builds a TCP filter chain for a headless Service without any Pods, because istiod has no listener for such a Service.
+ */
 function plainTcp(service: GrantedService, grant: string): FilterChain {
   const cluster = ownName(grant, `outbound|${service.port}||${service.host}`);
   return messageFromJson('envoy.config.listener.v3.FilterChain', {
@@ -179,7 +188,7 @@ function plainTcp(service: GrantedService, grant: string): FilterChain {
   }) as unknown as FilterChain;
 }
 
-/** Parses istiod's listeners. */
+/** Parses the listeners from istiod and skips any that are invalid. */
 export function parseListeners(listeners: ReadonlyMap<string, Any>): readonly ListenerShape[] {
   return [...listeners.values()].flatMap((any) => read<ListenerShape>(any) ?? []);
 }

@@ -1,9 +1,8 @@
 /**
  * Merges the configurations of a set of grants. If more than one grant contains the same port of a service, a shared
- * listener receives all requests and forwards each one to the first grant that allows it. The listeners of the grants
- * become internal listeners. The shared listener does not have the name of a single grant's listener. A session may
- * gain a grant during a call, and Envoy replaces the listener of an address only if the old listener is removed, not if
- * it is changed.
+ * listener receives all requests and forwards each of them to the first grant that allows it. The listeners of the
+ * individual grants become internal listeners. The shared listener must have its own name, because a session may gain a
+ * grant during a call: Envoy replaces the listener on an address only if the old one is removed, not if it is changed.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageFromJson, pack, unpack } from '@meshpass/envoy';
@@ -18,7 +17,7 @@ import { HTTP_CONNECTION_MANAGER } from './references.ts';
 
 export type GrantSetConfiguration = ReturnType<typeof mergeGrants>;
 
-/** Returns the operations that a grant allows on a port. */
+/** Looks up the operations that a grant allows on a port of a service. */
 export type AllowedOperationsLookup = (
   grant: string,
   service: Pick<ReachableService, 'host' | 'port'>,
@@ -31,8 +30,8 @@ interface Held {
 }
 
 /**
- * Merges the grants.
- * @param grants configurations of the grants, in the order of the access file
+ * Merges the configurations of the given grants into one.
+ * @param grants the configurations of the grants, in the order of the access file
  */
 export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedOperationsLookup) {
   const all = grants.flatMap(({ grant, listeners }) => listeners.map((one): Held => ({ grant, ...one })));
@@ -41,7 +40,8 @@ export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: Al
   const clusters = grants.flatMap((one) => one.clusters);
   for (const held of ports.values()) {
     const [first, ...others] = held;
-    // A connection that is not HTTP has no requests by which to choose a grant, so the first grant applies.
+    // Connections to a port that is not HTTP contain no requests that could be used to choose a grant, so the first
+    // grant is used.
     if (others.length === 0 || !held.every(({ service }) => isHttp(service))) {
       listeners.push(first!.listener);
       continue;
@@ -97,7 +97,7 @@ function internalCluster(held: Held): Any {
   );
 }
 
-/** Value that disables a limit. The limits of the grants' own clusters still apply. */
+/** A value that disables a limit. The limits of each grant's own clusters still apply. */
 const UNLIMITED = 4_294_967_295;
 
 function sharedListener(held: readonly Held[], allowedAt: AllowedOperationsLookup): Any {

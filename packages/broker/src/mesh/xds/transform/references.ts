@@ -1,4 +1,4 @@
-/** Reads the references in istiod's resources, which determine the other resources to subscribe to. */
+/** Reads the references in istiod's resources. They determine which other resources to subscribe to. */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { parseClusterName, read } from './resources.ts';
 import type {
@@ -14,7 +14,10 @@ export const HTTP_CONNECTION_MANAGER =
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 export const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 
-/** Returns the name under which EDS provides a cluster's endpoints. Undefined for any other type of cluster. */
+/**
+ * Returns the name under which a cluster's endpoints are available through EDS, or undefined if the cluster does not
+ * use EDS.
+ */
 export function edsServiceName(any: Any): string | undefined {
   const cluster = read<ClusterShape>(any);
   if (!cluster?.edsClusterConfig) return undefined;
@@ -22,7 +25,7 @@ export function edsServiceName(any: Any): string | undefined {
   return parseClusterName(name) && name;
 }
 
-/** Lists the route configurations that a listener's HTTP connection managers reference. */
+/** Lists the names of the route configurations that a listener's HTTP connection managers reference. */
 export function routeConfigurationNames(any: Any): readonly string[] {
   const listener = read<ListenerShape>(any);
   return chainsOf(listener).flatMap(({ filters }) =>
@@ -34,29 +37,32 @@ export function routeConfigurationNames(any: Any): readonly string[] {
   );
 }
 
-/** Lists the filter chains of a listener, including the default one. */
+/** Lists all filter chains of a listener, including the default filter chain. */
 export function chainsOf(listener: ListenerShape | undefined): readonly FilterChain[] {
   if (!listener) return [];
   return [...listener.filterChains, ...(listener.defaultFilterChain ? [listener.defaultFilterChain] : [])];
 }
 
-/** Reads an HTTP connection manager. Returns undefined for any other filter. */
+/** Unpacks an HTTP connection manager. Returns undefined for any other filter. */
 export function readHttpConnectionManager(any: Any): HttpConnectionManager | undefined {
   return any.typeUrl.endsWith(`/${HTTP_CONNECTION_MANAGER}`) ? (read(any) as HttpConnectionManager) : undefined;
 }
 
-/** Reads a TCP proxy. Returns undefined for any other filter. */
+/** Unpacks a TCP proxy. Returns undefined for any other filter. */
 export function readTcpProxy(any: Any): TcpProxy | undefined {
   return any.typeUrl.endsWith(`/${TCP_PROXY}`) ? (read(any) as unknown as TcpProxy) : undefined;
 }
 
-/** Lists the names of the clusters that a message references. The name is empty if it depends on the request. */
+/**
+ * Lists the names of the clusters that a message references. If the cluster depends on the request, its name is an
+ * empty string.
+ */
 export function referencedClusters({ clusterSpecifier: to }: ToClusters): readonly string[] {
   if (to.case === 'cluster') return [to.value];
   return to.case === 'weightedClusters' ? to.value.clusters.map(({ name }) => name) : [''];
 }
 
-/** Renames the clusters that a message references. */
+/** Renames all clusters that a message references, modifying it in place. */
 export function renameClusters(message: ToClusters, rename: (name: string) => string): void {
   const { clusterSpecifier: to } = message;
   if (to.case === 'cluster') to.value = rename(to.value);

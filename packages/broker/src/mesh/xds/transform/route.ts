@@ -1,6 +1,6 @@
 /**
- * Transforms the routes of a grant. Only the names of granted services remain. A route to a target outside the grant is
- * replaced with a response that explains the refusal.
+ * Transforms the routes of a grant. Only the names of granted services are kept. A route to a target outside the grant
+ * is replaced with a response that explains why the request was rejected.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { createErrorRoute, pack } from '@meshpass/envoy';
@@ -15,8 +15,8 @@ import { addWebSocketRoutes } from './websocket.ts';
 const WHERE = 'RouteConfiguration';
 
 /**
- * Transforms a route configuration.
- * @param http2 names of the clusters that have a second cluster for WebSockets
+ * Transforms a route configuration from istiod for use in a workspace.
+ * @param http2 the names of the clusters that have a second cluster for WebSockets
  * @returns the route configuration, or undefined if no granted host remains
  */
 export function transformRoutes(
@@ -32,14 +32,14 @@ export function transformRoutes(
   return transformed && pack(transformed);
 }
 
-/** Rewrites the routes in place. */
+/** Rewrites a route configuration in place. Returns undefined if no granted host remains. */
 export function ownRoutes(
   routes: RouteConfiguration,
   granted: GrantedServices,
   leftOuts: LeftOutCounter,
 ): RouteConfiguration | undefined {
-  // In istiod's configuration, routes on a port without a declared protocol belong to one service and match any name.
-  // They are changed to match only the names of that service.
+  // If a port has no declared protocol, istiod's routes for it belong to one service and match any name. Change them so
+  // that they only match the names of that service.
   const [, host, port] = /^([^:]+):([0-9]+)$/.exec(routes.name) ?? [];
   const own = granted.services.find((one) => one.host === host && one.port === Number(port));
   if (own) routes.ignorePortInHostMatching = true;
@@ -58,7 +58,7 @@ export function ownRoutes(
   return routes.virtualHosts.every((one) => one.domains.includes('*')) ? undefined : routes;
 }
 
-/** Whether a virtual host is istiod's fallback for unknown names. */
+/** Whether a virtual host is the one that istiod adds as a fallback for unknown names. */
 function isFallback({ routes }: VirtualHost): boolean {
   return routes.every(({ action }) => action.case === 'directResponse');
 }
@@ -79,8 +79,8 @@ function ownRoute(route: Route, granted: GrantedServices, leftOuts: LeftOutCount
 }
 
 /**
- * Removes mirrors to services that are not granted. The client never sees the response of a mirror, so the request
- * itself is not refused.
+ * Removes mirror policies for services that are not granted. Clients never see the response from a mirror, so the
+ * request itself does not have to be rejected.
  */
 function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: GrantedServices, leftOuts: LeftOutCounter) {
   return policies.flatMap((one) => {
@@ -94,8 +94,8 @@ function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: Grante
 }
 
 /**
- * Replaces a route to a target outside the grant with a response. The name of the target is not confidential, because
- * the VirtualService of a granted service contains it.
+ * Replaces a route to a target outside the grant with an error response. The name of the target is not confidential,
+ * because it appears in the VirtualService of a granted service.
  */
 function refuse(route: Route, outside: readonly string[], from: Metadata | undefined, grant: string): void {
   const hosts = outside.map((cluster) => {
@@ -112,7 +112,10 @@ function refuse(route: Route, outside: readonly string[], from: Metadata | undef
   route.typedPerFilterConfig = {};
 }
 
-/** Returns `NAMESPACE/NAME` from `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`. */
+/**
+ * Returns the VirtualService that a route comes from as `NAMESPACE/NAME`. Istio's metadata contains it in the form
+ * `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`.
+ */
 function virtualServiceOf(metadata: Metadata | undefined): string | undefined {
   const { config } = (metadata?.filterMetadata.istio ?? {}) as { readonly config?: string };
   const [, namespace, name] = /\/namespaces\/([^/]+)\/virtual-service\/([^/]+)$/.exec(config ?? '') ?? [];

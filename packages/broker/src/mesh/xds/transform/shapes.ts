@@ -1,6 +1,6 @@
 /**
- * Types for the Envoy messages that the relay reads and changes. They have the form that @bufbuild/protobuf uses for
- * descriptors without generated classes.
+ * Types for the Envoy messages that the relay reads and changes. They match the objects that @bufbuild/protobuf creates
+ * for descriptors without generated classes.
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
@@ -10,7 +10,7 @@ export interface NamedMessage extends Message {
   readonly clusterName?: string;
 }
 
-/** Oneof with one of its members set. */
+/** A protobuf `oneof` with one of its members set. */
 export type Case<Name extends string, Value> = { case: Name; value: Value };
 export type None = { case: undefined; value?: undefined };
 
@@ -54,7 +54,7 @@ export interface HttpConnectionManager extends Message {
     | None;
 }
 
-/** Message that references clusters: a route's action, or a TCP proxy. */
+/** A message that references clusters. This is either the action of a route or a TCP proxy. */
 export interface ToClusters extends Message {
   clusterSpecifier:
     | Case<'cluster', string>

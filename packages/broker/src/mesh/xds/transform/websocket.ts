@@ -1,7 +1,7 @@
 /**
- * Supports WebSockets alongside HTTP/2. Istio's sidecars do not accept WebSockets over HTTP/2 (RFC 8441). Therefore,
- * each cluster that the relay switched to HTTP/2 has a second cluster with HTTP/1.1, and each route to such a cluster
- * has a second route for WebSocket upgrades.
+ * Makes WebSockets work for clusters that use HTTP/2. Istio's sidecars do not accept WebSockets over HTTP/2 (RFC 8441).
+ * Every cluster that the relay has switched to HTTP/2 is therefore accompanied by a second cluster that uses HTTP/1.1,
+ * and every route to such a cluster by a second route for WebSocket upgrades.
  */
 import { clone } from '@bufbuild/protobuf';
 import { messageFromJson, messageType } from '@meshpass/envoy';
@@ -9,16 +9,16 @@ import { referencedClusters, renameClusters } from './references.ts';
 import type { Route, RouteAction, RouteConfiguration } from './shapes.ts';
 
 /**
- * Returns the name of the second cluster.
- * @param name name of the first cluster in a workspace, `GRANT/...`
+ * Returns the name of the second cluster, which is used for WebSockets.
+ * @param name the name of the first cluster in a workspace, `GRANT/...`
  */
 export function webSocketCluster(name: string): string {
   return name.replace('/', '/websocket/');
 }
 
 /**
- * Adds the WebSocket routes. Mutates the message.
- * @param http2 names of the clusters that have a second cluster
+ * Adds a WebSocket route in front of every route to one of the given clusters. The message is modified in place.
+ * @param http2 the names of the clusters that have a second cluster
  */
 export function addWebSocketRoutes(routes: RouteConfiguration, http2: ReadonlySet<string>): void {
   for (const host of routes.virtualHosts)
