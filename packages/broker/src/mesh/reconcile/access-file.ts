@@ -36,7 +36,7 @@ export function digestTexts(files: DiskFile['files']): string {
 }
 
 /** How often the files are compared with what was read last, in milliseconds. A removed grant ends that soon. */
-const POLL_MS = 200;
+const POLL_MS = 100;
 /** How often a file that was refused is read again, in milliseconds. Unlike a comparison, this parses the file. */
 const REFUSED_POLL_MS = 1_000;
 /**
