@@ -36,12 +36,12 @@ export interface LiveSession {
 }
 
 export interface SessionDirectoryListener {
-  /** Called when a session has ended. All of its connections must be cut immediately. */
+  /** Called when a session has ended. All of its connections to targets must be cut immediately. */
   closed?(sessionId: string, reason: string): void;
   /**
-   * Called when a session continues with fewer targets. Connections for which `mayReach` now returns false must be cut.
+   * Called when the targets of a session have changed. Connections for which `mayReach` now returns false must be cut.
    */
-  narrowed?(session: LiveSession): void;
+  changed?(session: LiveSession): void;
   /**
    * Called when the mesh's root certificates have changed. `removed` is true if at least one of them is no longer
    * trusted.
@@ -194,7 +194,7 @@ export function createSessionDirectory(options: SessionDirectoryOptions) {
     sessions.set(session.id, session);
     for (const spiffeId of session.targets.keys()) owners.set(spiffeId, session);
     nextExpiry = Math.min(nextExpiry, endOf(session));
-    if (before) tell((listener) => listener.narrowed?.(session));
+    if (before) tell((listener) => listener.changed?.(session));
   }
 
   function remove(id: string, reason: string): void {

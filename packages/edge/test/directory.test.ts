@@ -16,7 +16,7 @@ function start(): { heard: string[] } {
   const heard: string[] = [];
   directory.listen({
     closed: (id, reason) => heard.push(`closed ${id}: ${reason}`),
-    narrowed: (session) => heard.push(`narrowed ${session.id}`),
+    changed: (session) => heard.push(`changed ${session.id}`),
     roots: (roots, removed) => heard.push(`roots ${roots.join()} ${removed}`),
   });
   return { heard };
@@ -66,7 +66,7 @@ describe('createDirectory', () => {
     const { heard } = start();
     directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]]), session('s2', [[B, []]])], roots: [] });
     directory.apply({ type: 'snapshot', sessions: [session('s2', [[B, []]])], roots: [] });
-    expect(heard).toEqual(['closed s1: the broker no longer knows the session', 'narrowed s2']);
+    expect(heard).toEqual(['closed s1: the broker no longer knows the session', 'changed s2']);
     expect(directory.find(A)).toBeUndefined();
     expect(directory.size()).toBe(1);
   });
@@ -127,7 +127,7 @@ describe('createDirectory', () => {
     expect([heard, directory.find(A)?.id]).toEqual([[], 's1']);
     now += 4_500;
     directory.sweep();
-    expect(heard).toEqual(['narrowed s1']);
+    expect(heard).toEqual(['changed s1']);
     expect(directory.find(A)).toBeUndefined();
     expect(mayReach(directory.find(B)!, A, 'orders.shop.svc.cluster.local:8080')).toBe(false);
     expect(mayReach(directory.find(B)!, B, 'ledger-db.shop.svc.cluster.local:5432')).toBe(true);

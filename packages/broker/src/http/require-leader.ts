@@ -1,6 +1,7 @@
 /**
  * Refuses requests while the broker cannot prove that it is active, including requests already in progress. Requests
- * that only revoke access are still accepted, and are answered once they have been stored.
+ * that only revoke access are still processed, but their clients also get the refusal unless the broker is known to be
+ * active by then.
  */
 import type { MiddlewareHandler } from 'hono';
 import { leadershipUnknownError } from '../store/index.ts';

@@ -70,7 +70,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       if (connection) connection.endsAt = clock() + NOTICE_MS;
       batches.remove(id);
     },
-    narrowed: ({ id }) => connections.get(id)?.send({ type: 'changed' }),
+    changed: ({ id }) => connections.get(id)?.send({ type: 'changed' }),
     notice(id, statement) {
       const connection = connections.get(id);
       if (!connection) return;

@@ -139,7 +139,7 @@ export async function startEdge(options: EdgeOptions) {
         if (tunnel.stage !== 'control') tunnel.cut('session_closed', `the session was closed: ${reason}`);
       }
     },
-    narrowed(session) {
+    changed(session) {
       for (const tunnel of [...(bySession.get(session.id) ?? [])]) tunnel.recheck(session);
     },
     roots(_roots, removed) {

@@ -129,7 +129,9 @@ export class Tunnel {
     this.#gone();
   }
 
-  /** Cuts the tunnel if its session may no longer reach the target. A connection that has no target yet is kept. */
+  /**
+   * Cuts the tunnel if its principal no longer belongs to the session, or if the session may no longer reach the target.
+   */
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
       this.cut('tunnel_session_unknown', 'the principal no longer belongs to the session');

@@ -17,7 +17,10 @@ export function onLeftOrganization(sessions: SessionContext, live: Live, organiz
       touch(sessions, one).catch(sessions.onFailure);
 }
 
-/** Records that the developer left the team, and removes the grants that depend on it. Other grants are unaffected. */
+/**
+ * Records that the developer left the team, and removes the grants that depend on it. The session ends if it has no
+ * other grants.
+ */
 export function onLeftTeam(sessions: SessionContext, live: Live, team: string): void {
   const { githubUser } = live.session.attestation;
   if (githubUser) loseFacts(sessions, live, [{ kind: 'team', team, user: githubUser }]);

@@ -2,7 +2,8 @@
  * Checks whether GitHub still lists the memberships of a single developer that a session depends on. A "not found"
  * response may also mean that the login now belongs to another user, or that the App is not allowed to read members. A
  * missing membership therefore only counts if the account is missing from the organization's member list as well, or if
- * GitHub confirms both that the account still has this login and that the organization has members.
+ * GitHub confirms both that the account still has this login and that the organization has members. If the account is
+ * still a member of the organization, a single "not found" response is enough for a team.
  */
 
 import { z } from 'zod';

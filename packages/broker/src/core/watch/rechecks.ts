@@ -23,7 +23,7 @@ export interface RechecksOptions {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Queries GitHub and returns whether the answer was conclusive. */
+/** Queries GitHub and returns whether the session has lost anything. If it has, the query is not repeated. */
 export type Ask = (read: ReadGithub) => Promise<boolean>;
 
 /** The delays before each successive query, in milliseconds. */
