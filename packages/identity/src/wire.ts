@@ -20,7 +20,7 @@ const dnsName = z.string().min(1).max(253);
 
 // The agent does not trust the broker with its machine, so every value from the broker has bounds. Text may be printed
 // to a terminal, a name may be written to the hosts file, and a number may be used in a timer.
-/** The maximum lifetime of any credential that can be renewed, in seconds. */
+/** The lifetime of a credential that can be renewed, in seconds. */
 const lifetime = z.number().int().nonnegative().max(86_400);
 const word = (longest: number) =>
   z
@@ -283,7 +283,8 @@ export const AdmittedSession = z.object({
   id: z.string(),
   expires_at: unixSeconds,
   /**
-   * The principals (SPIFFE ids), one for each grant, and the targets that each can reach. `until` is the latest expiry.
+   * The principals (SPIFFE ids), one for each grant, and the targets that each can reach. `until` is when the grant
+   * ends in this session.
    */
   principals: z.array(z.object({ spiffe_id: z.string(), targets: z.array(target), until: unixSeconds.optional() })),
   /** The set of grants that determines the session's configuration (see `grantSet` in `channel/statement.ts`). */

@@ -224,8 +224,8 @@ export function isPerson(attestation: Attestation, access: Access, at: number | 
 /**
  * Checks whether a session has the sign-in that an entry requires.
  * @param at the current time, in Unix seconds. If absent, no sign-in counts
- * @returns the time until which the sign-in counts, in Unix seconds and possibly infinite, or the reason why it does not
- *   count
+ * @returns the time until which the sign-in counts, in Unix seconds and possibly infinite, or the reason why it does
+ *   not count
  */
 function holdsSignIn(
   { signedIn }: Who,

@@ -44,8 +44,8 @@ export interface EdgeRefusal {
 }
 
 /**
- * The number of unacknowledged lease periods after which the agent renews over HTTPS. By default, a lease lasts for
- * three periods.
+ * The number of heartbeat periods without an acknowledged lease after which the agent renews the lease over HTTPS. By
+ * default, a lease lasts for three heartbeat periods.
  */
 const SILENT_PERIODS = 1.5;
 

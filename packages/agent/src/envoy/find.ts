@@ -22,7 +22,7 @@ export interface Installation {
   readonly module?: string;
 }
 
-/** All patch releases of this series have the same API. */
+/** The release series that Meshpass requires, such as `1.40.`. All of its patch releases have the same API. */
 const SERIES = ENVOY_VERSION.replace(/[0-9]+$/, '');
 /** How long Envoy may take to print its version, in milliseconds. */
 const TIMEOUT = 10_000;

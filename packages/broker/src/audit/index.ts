@@ -6,7 +6,7 @@ export type { CheckpointSink } from './checkpoint/sink.ts';
 export { type AuditLog, openReadOnlyLog, startAuditLog } from './start.ts';
 export { AuditQuery } from './trail.ts';
 
-// Outcomes of requests, and how they are recorded.
+// Recording whether requests were allowed or refused.
 
 export {
   type AuditContext,

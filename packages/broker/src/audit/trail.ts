@@ -10,7 +10,7 @@ import { toSealedRow } from './log/rows.ts';
 
 /** The query parameters of `GET /audit`, which select a page of rows. */
 export const AuditQuery = z.object({
-  /** Returns the rows after this one, in the order in which they were written. */
+  /** Returns the rows that follow the row with this number, in the order in which they were written. */
   after: z.coerce.number().int().nonnegative().default(0),
   limit: z.coerce.number().int().min(1).max(1000).default(100),
   /** Returns this many of the most recent rows instead. */
@@ -18,14 +18,14 @@ export const AuditQuery = z.object({
   session: z.string().max(64).optional(),
   decision: z.string().max(64).optional(),
 });
-/** Reads and prunes the log. All functions throw store errors. */
+/** Reads and prunes the audit log. Every function throws an error if the store fails. */
 export type AuditTrail = ReturnType<typeof createAuditTrail>;
 
 export interface AuditTrailOptions extends PruneContext {
   readonly checkpoints: CheckpointSigner;
 }
 
-/** Creates the operators' view of the log. */
+/** Creates the functions with which operators read and prune the log. */
 export function createAuditTrail(options: AuditTrailOptions) {
   const { store, checkpoints, key } = options;
   const { db } = store;
@@ -46,7 +46,7 @@ export function createAuditTrail(options: AuditTrailOptions) {
     },
     /**
      * Deletes all rows older than a point in time.
-     * @returns a refusal with `audit_retained`, `audit_tampered`, `request_malformed` or `store_unavailable`
+     * @throws MeshpassError `audit_retained`, `audit_tampered`, `request_malformed`, `store_unavailable`, `overloaded`
      */
     prune: (before: Date, event: AuditEvent) => prune(options, before, event),
   };
@@ -57,7 +57,7 @@ async function readPage({ db }: Store, { after, limit, last, session, decision }
     .selectFrom('audit')
     .selectAll()
     .where('seq', '>', String(after))
-    // Leave out pruned rows even if they have not been deleted yet.
+    // Omit pruned rows even if they have not been deleted yet.
     .where('seq', '>', sql<string>`(select coalesce(max(size), 0) from audit_cuts)`);
   if (session !== undefined) query = query.where('session_id', '=', session);
   if (decision !== undefined) query = query.where('id', '=', decision);

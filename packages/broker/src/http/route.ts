@@ -1,6 +1,7 @@
 /**
  * Defines the routes of the HTTP API as plain objects. Every request goes through the same steps: authenticate the
- * caller, read the body, call the handler, record a refusal, and respond.
+ * caller, read the body, call the handler, and respond. If a step throws an error, the request is refused, and the
+ * refusal is recorded in the audit log.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
@@ -48,7 +49,7 @@ export interface Route<Caller = unknown, Body = unknown> {
   auditMembers?(body: Body): Pick<AuditEvent, 'target' | 'detail'>;
   /**
    * Creates the response for a refusal. Defaults to a JSON response.
-   * @param decisionId absent if no audit row was written
+   * @param decisionId the id of the audit row, or undefined if the refusal was only counted
    */
   readonly refusal?: (
     error: MeshpassError,
@@ -58,9 +59,9 @@ export interface Route<Caller = unknown, Body = unknown> {
   /** Whether an invalid DPoP proof results in status 400 rather than 401 (RFC 9449 section 5). */
   readonly atTokenEndpoint?: boolean;
   /**
-   * Makes the decision and records what it grants (recordGrant). Allowed reads do not write an audit row. Throw an
-   * error to refuse the request.
-   * @returns a value to serialize as JSON, a Response, undefined for status 204, or a refusal
+   * Decides on the request and, if it is allowed, records the decision and its changes (see `recordAllowed`). Allowed
+   * reads do not write an audit row. Throw an error to refuse the request.
+   * @returns a value to serialize as JSON, a Response, or undefined for status 204
    */
   handler(call: Call<Caller, Body>): Promise<unknown>;
 }
@@ -110,7 +111,7 @@ export function route<Caller, Body>(one: Route<Caller, Body>): Route {
   return one;
 }
 
-/** Mounts routes on an app, with authentication, auditing and refusals. */
+/** Mounts routes on an app. Their requests are authenticated, and refusals are audited and sent to the client. */
 export function mount(app: Hono<Env>, context: RouteContext, routes: readonly Route[]): void {
   for (const one of routes) {
     const [method = '', path = ''] = one.at.split(' ');
@@ -130,8 +131,8 @@ async function answer(context: RouteContext, c: Context<Env>, one: Route): Promi
 
 async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<unknown> {
   const { incoming: request, outgoing: response } = c.env;
-  // Headers are verified before the body is awaited, so that a stranger's body is read only if the body itself is the
-  // proof.
+  // Authenticate the caller before reading the body, so that the body of an unauthenticated client is only read if the
+  // body itself contains the proof.
   const caller = await one.authentication({ request, event, path: c.req.path });
   const body = await readAsked(one, c);
   const { still = (same: unknown) => same } = one.authentication;

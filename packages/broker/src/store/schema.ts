@@ -97,7 +97,7 @@ const TABLES = {
     session_id: 'text',
     workspace: 'text',
     grant_name: 'text',
-    /** The grants, with their positions in the access file. */
+    /** The grants or operator roles that apply, with their positions in the access file. */
     rule: 'text',
     target: 'text',
     proof_hash: 'text',

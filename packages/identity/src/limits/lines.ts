@@ -1,6 +1,6 @@
 /** Reads lines from a byte stream. Each line is limited to the length that is currently expected. */
 
-/** Initial buffer size, bytes. */
+/** The initial size of the buffer, in bytes. */
 const SMALL = 4_096;
 
 /**
@@ -8,8 +8,8 @@ const SMALL = 4_096;
  * @param limit returns the current maximum line length in bytes. Called for each line
  */
 export function createLineReader(limit: () => number) {
-  // A single buffer that doubles when it is full. Otherwise a peer that sends single bytes would make us allocate a
-  // buffer for each byte, which is a hundred times larger than the byte.
+  // A single buffer, which doubles in size when it is full. If each chunk had its own buffer, a peer that sends single
+  // bytes could make us allocate a hundred times as much memory as it sends.
   let line = Buffer.allocUnsafeSlow(SMALL);
   let held = 0;
   return {

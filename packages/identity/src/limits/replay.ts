@@ -8,8 +8,8 @@ export type ReplayMemory = ReturnType<typeof createReplayMemory>;
  * Creates an empty memory for identifiers.
  * @param windowSeconds the minimum time for which an identifier is remembered
  * @param capacity the maximum number of identifiers in each generation
- * @param whenFull the behaviour when a limit is reached. `refuse` never forgets an identifier early. `forget` evicts the
- *   oldest one. Use this for identifiers that unknown clients can create without limit
+ * @param whenFull the behaviour when a limit is reached. `refuse` never forgets an identifier early. `forget` evicts
+ *   the oldest one. Use this for identifiers that unknown clients can create without limit
  * @param perOwner the maximum number of identifiers per owner in each generation. This only applies to `refuse`
  */
 export function createReplayMemory(

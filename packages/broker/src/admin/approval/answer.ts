@@ -33,7 +33,7 @@ interface Answering {
   readonly approval: Approval;
 }
 
-/** An emergency that is open for review. */
+/** An emergency that can still be reviewed. */
 interface Reviewing {
   readonly kind: 'review';
   readonly order: ApprovalReviewBody;
@@ -45,8 +45,10 @@ type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at
 
 /**
  * Records an answer or a review, and applies it to the request. Calls for one request must not overlap.
- * @returns a refusal with `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
- *   `approval_answered`, `approval_not_offered`, `issuer_unavailable` or `store_unavailable`
+ * @returns the request in its new state
+ * @throws MeshpassError `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`,
+ *   `approval_answered`, `approval_not_offered`, `access_none`, `session_closed`, `issuer_unavailable`,
+ *   `issuer_rate_limited`, `kubernetes_unavailable`, `store_unavailable`, `overloaded`
  */
 export async function recordAnswer(
   parts: ApprovalParts,
@@ -103,7 +105,7 @@ async function approve(
 
 /**
  * Records a review. If the reviewer objects while the session still has the grant, the grant is removed first.
- * @param request the request, with all identities of the requester that are known now. They are stored so that the
+ * @param request the request, including all currently known identities of the requester. They are stored so that the
  *   person stays barred even after the sessions that revealed these identities have ended
  */
 async function review(
@@ -122,15 +124,16 @@ async function review(
   // grant again.
   return await parts.inTurn(async () => {
     const live = parts.live.byId(request.sessionId);
-    // Remove the grant before recording the decision. If the broker crashes in between, the session loses access rather
-    // than keeping it.
+    // Remove the grant before recording the decision. If the broker crashes in between, the session is left without
+    // the grant instead of keeping it.
     if (live) await parts.take(live, request.grant, `${given.login} objected to the emergency: ${given.reason}`);
     return await parts.book.decide(event, { ...reviewed, state: 'revoked' });
   });
 }
 
 /**
- * Checks every approver against the access file in force and against fresh data from GitHub.
+ * Checks that the approver may answer, and determines which earlier answers still count. This uses the access file in
+ * force and fresh data from GitHub.
  * @param current returns the request or emergency to decide on. It is called again after the GitHub requests, because
  *   the session may have ended or the requester may have left the team in the meantime
  */
@@ -166,7 +169,7 @@ async function authorizeApprover(parts: ApprovalParts, approver: Approver, curre
     /** The approver's attestation, updated with fresh data from GitHub. */
     attestation,
     entry,
-    /** The earlier answers of people who are still allowed to approve. */
+    /** The earlier answers that still count, because the people who gave them are still allowed to approve. */
     earlier: order.decision === 'approve' ? before.filter(counts) : request.answers,
   };
 }
@@ -218,7 +221,7 @@ function refuseTwice(earlier: Answer, person: readonly Identity[], identities: r
 }
 
 /**
- * Returns a copy of the request with the given answers, the last of which is new, and updates its state accordingly.
+ * Returns a copy of the request with the given answers and the resulting state. Only the last answer is new.
  */
 function answered(request: GrantRequest, answers: readonly Answer[], count: number): GrantRequest {
   const { decision, at } = answers.at(-1)!;

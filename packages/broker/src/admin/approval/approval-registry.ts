@@ -1,7 +1,7 @@
 /**
- * Keeps the open requests in memory, exactly as they are in the store: pending requests, approved requests whose
- * session still has the grant, and emergencies that need a review. A change appears here only after it has been stored
- * together with its audit row, so that a broker that takes over starts from the same state.
+ * Keeps the open requests in memory, exactly as they are in the store. These are pending requests, approved requests
+ * whose session still has the grant, and emergencies that need a review. A change appears here only after it has been
+ * stored together with its audit row, so a broker that takes over starts from the same state.
  */
 import type { Insertable } from 'kysely';
 import {
@@ -52,7 +52,7 @@ export function createApprovalRegistry(
     all: () => byId.values(),
     /**
      * Records a decision and updates the request in the same transaction.
-     * @returns a refusal if nothing was written
+     * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     decide: async (event: AuditEvent, request: GrantRequest): Promise<GrantRequest> => {
       await recordAllowed(audit, event, changesOf(request), () => put(request));
@@ -60,10 +60,9 @@ export function createApprovalRegistry(
     },
     /**
      * Records a decision that adds a grant, in the same transaction that adds the grant to the session.
-     * @param decide returns the decision, given the time at which the grant ends
-     * @param give adds the grant: it calls `decided` with the time at which the grant ends, and writes the result in
-     *   its own transaction
-     * @returns a refusal if nothing was written
+     * @param give adds the grant. It calls `decided` with the time at which the grant ends, and writes the result in
+     *   the same transaction as the grant
+     * @throws any error from `give`, unless the decision was written
      */
     decideWith: async (
       event: AuditEvent,
@@ -83,7 +82,7 @@ export function createApprovalRegistry(
       return decided;
     },
     /**
-     * Records that a request has ended or that its review is overdue, when no one has made a decision.
+     * Records that a request has expired or ended on its own, or that its review is overdue.
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     end: async (

@@ -34,7 +34,7 @@ import { receive } from './webhook/receive.ts';
 /** Handles approval requests and emergency access. */
 export type Approvals = Awaited<ReturnType<typeof createApprovals>>;
 
-/** How often a person may send requests and answers. */
+/** The rate limit for the requests and answers that a person sends. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
 /**
  * How often a person may query lists. These limits are separate, so that listing requests never uses up the allowance
@@ -45,7 +45,7 @@ const OWN_LOOKS = { burst: 20, perSecond: 1 };
 const TOO_MANY = 'You sent too many requests, answers or list queries. Wait before you try again.';
 /** The mutex key that serializes all emergency actions. */
 const EMERGENCY = 'emergency';
-/** The maximum number of the session's own requests to include in its overview. */
+/** The maximum number of a session's own requests that its overview includes. */
 const MOST_OWN = 50;
 const MOST_TO_ANSWER = 200;
 /** The maximum number of requests to return to an operator. */
@@ -80,8 +80,9 @@ export async function createApprovals(context: ApprovalsContext) {
   }
 
   /**
-   * Runs an action after all earlier actions with the same key, and converts thrown errors to refusals.
+   * Runs an action after all earlier actions with the same key, and returns a description of the resulting request.
    * @param person the person whose rate limit applies. Undefined for operators, who are not limited
+   * @throws MeshpassError `too_many_attempts`, and any error from `run`
    */
   const act = async (
     person: Attestation | undefined,
@@ -100,8 +101,8 @@ export async function createApprovals(context: ApprovalsContext) {
   };
 
   /**
-   * Ends an open request. The grant is removed before the decision is recorded, so that the session loses access rather
-   * than keeping it if the broker crashes in between.
+   * Ends an open request. The grant is removed before the decision is recorded. If the broker crashes in between, the
+   * session is therefore left without the grant instead of keeping it.
    */
   const close = async (request: GrantRequest, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
     const live = context.live.byId(request.sessionId);
@@ -131,8 +132,8 @@ export async function createApprovals(context: ApprovalsContext) {
     take: (live: Live, order: EmergencyAccessBody, event: AuditEvent) => {
       const { attestation, id } = live.session;
       annotateEvent(event, { grant: order.grant, sessionId: id });
-      // Serialized across all people, because the number of unreviewed emergencies is limited and a person may have two
-      // accounts.
+      // Serialize these actions across all people, because the number of unreviewed emergencies is limited and a person
+      // may have two accounts.
       return act(attestation, EMERGENCY, () => activateEmergencyGrant(parts, live, order, event));
     },
     /** Counts the emergencies that still need a review, by state. */
@@ -149,8 +150,8 @@ export async function createApprovals(context: ApprovalsContext) {
       const action = isReviewBody(order) ? 'approval.review' : event.action;
       const detail = { decision: order.decision, via };
       annotateEvent(event, { action, issuer, subject, login, target: order.id, known: true, detail });
-      // Recorded before anything is decided, so that a message never decides twice, and a refused message never decides
-      // later.
+      // Record the message before anything is decided, so that it cannot be used twice, nor be used later if it is
+      // refused now.
       await context.audit.journal.transaction((tx) => tx.once(replay));
       try {
         return await answerInTurn({ attestation, via }, order, event);
@@ -230,7 +231,7 @@ export async function createApprovals(context: ApprovalsContext) {
   };
 }
 
-// The sweep, which ends requests that were not answered in time or whose grant has ended, and marks reviews as overdue.
+// The sweep ends requests that were not answered in time or whose grant has ended, and marks reviews as overdue.
 
 /**
  * Ends a request that was not answered in time or whose grant has ended, and marks its review as overdue if the

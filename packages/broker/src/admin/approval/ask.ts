@@ -76,8 +76,8 @@ function withHint(text: string, hint: string | undefined): string {
 
 /**
  * Records a new request. Calls for the same person must not overlap.
- * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`
- * @returns a refusal with `store_unavailable` or `overloaded`
+ * @throws MeshpassError `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`,
+ *   `store_unavailable`, `overloaded`
  */
 export async function ask(
   parts: ApprovalParts,

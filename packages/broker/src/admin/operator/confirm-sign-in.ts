@@ -23,8 +23,8 @@ export interface Confirmation {
   readonly session: OperatorSession;
   readonly token: string;
   /**
-   * The secret that the ID token's nonce must be derived from, if the token has a nonce. This is the session's key, or
-   * the secret of the browser's sign-in.
+   * The value that the ID token's nonce must be derived from, if the token has a nonce. This is the binding of the
+   * browser's sign-in. Defaults to the session's own binding, `jkt`.
    */
   readonly binding?: string;
   readonly event: AuditEvent;
@@ -32,9 +32,10 @@ export interface Confirmation {
 
 /**
  * Confirms an operator's session.
- * @returns the confirmed session, or a refusal with `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`,
- *   `sign_in_foreign`, `sign_in_ended`, `operator_no_role`, `operator_session_ended`, `operator_forbidden` or
- *   `store_unavailable`
+ * @returns the confirmed session
+ * @throws MeshpassError `proof_*`, `issuer_*`, `sign_in_stale`, `sign_in_rejected`, `sign_in_foreign`, `sign_in_ended`,
+ *   `operator_no_role`, `operator_unauthorized`, `operator_session_ended`, `operator_forbidden`, `store_unavailable`,
+ *   `overloaded`
  */
 export async function confirmSignIn(
   context: OperatorSignInContext,
@@ -83,7 +84,7 @@ export async function confirmSignIn(
   const changes: CollectChanges = (tx) => tx.once(replay);
   const reason = `${session.issuer} now reports different claims for ${nameOf(confirmed)}.`;
   annotateEvent(event, { login, rule: holds, reason, detail: { roles: holds, roles_before: held } });
-  // Like a lease renewal, a confirmation that changes nothing leaves no audit row.
+  // A confirmation that does not change any roles is not audited, just like a lease renewal.
   if (held === holds) await audit.journal.transaction(changes);
   else await recordAllowed(audit, event, changes);
   // During the write, the session may have ended or another request may have confirmed it.

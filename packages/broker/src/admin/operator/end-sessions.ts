@@ -34,7 +34,8 @@ export interface EndSessionsContext extends RecordContext {
 type EndEvent = AuditEvent & { readonly reason: string };
 
 /**
- * Ends sessions that no caller has asked to end. Does nothing if they have already ended.
+ * Ends sessions for a reason other than a caller's request, such as a logout at the issuer. Does nothing if they have
+ * already ended.
  * @param event the audit event, including its reason
  * @returns a promise that resolves when the end has been stored. The write is retried until it succeeds
  */
@@ -48,8 +49,8 @@ async function endOperatorSessions(
 }
 
 /**
- * Ends the session of an operator who no longer has a role. This is written to the journal ahead of any rows that the
- * caller writes.
+ * Ends the session of an operator who no longer has a role. The end enters the journal before any rows that the calling
+ * function writes afterwards.
  */
 export function endSessionForLostRole(
   context: EndSessionsContext,
@@ -62,10 +63,10 @@ export function endSessionForLostRole(
 }
 
 /**
- * Ends sessions at a caller's request. If the store fails, the request is refused even though the sessions have already
- * ended in memory, so the write is retried until it succeeds.
- * @param event the audit event, including its reason
- * @returns a refusal with `store_unavailable` or `overloaded`
+ * Ends sessions at a caller's request. If the store fails, this throws even though the sessions have already ended in
+ * memory. In that case, the write is retried in the background until it succeeds.
+ * @param reason the reason to record in the audit log
+ * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function closeOperatorSessions(
   context: EndSessionsContext & { readonly audit: AuditContext },
@@ -80,7 +81,7 @@ export async function closeOperatorSessions(
   try {
     await recordAllowed(audit, event);
   } catch (thrown) {
-    // A separate row, because the request's own row records its refusal.
+    // Write a separate row, because the request's own row records its refusal.
     const own = { ...event, ...createAuditEvent(event.action, event, clock, random), reason };
     void recordEnd(context, closed, cause, own);
     throw thrown;
@@ -165,7 +166,8 @@ export function signInEndedError(issuer: string): MeshpassError {
 }
 
 /**
- * Ends the in-memory sessions affected by a logout. The logout itself ends any sessions that this broker has not seen.
+ * Ends the in-memory sessions affected by a logout. Sessions that this broker has not seen yet are rejected when they
+ * arrive, because logouts are remembered.
  * @returns a promise that resolves when the end has been stored, or immediately if no session is affected
  */
 export async function signOutOperators(

@@ -1,6 +1,6 @@
 /**
  * Authenticates callers of the operator listener. Operators authenticate with a token and proof of its key (RFC 9449
- * section 7), or with the web page's cookie. Others may present the break-glass token.
+ * section 7), or with the web page's cookie. If break-glass is enabled, callers may present its token instead.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
@@ -37,7 +37,7 @@ export type Operators = ReturnType<typeof createOperators>;
 
 /** The rate limit for rejected sign-ins from a single source address. */
 const REFUSED = { burst: 10, perSecond: 0.1 };
-/** The maximum number of DPoP proofs to remember per window. This is plenty, because there are few operators. */
+/** The maximum number of DPoP proofs to remember per window. There are few operators, so this is rarely reached. */
 const REPLAY_CAPACITY = 20_000;
 const BREAK_GLASS_OFF =
   'Break-glass is off, so this broker does not accept an operator token. Sign in with meshpass login (for automation, add --service-account-token FILE). ' +
@@ -100,7 +100,7 @@ export function createOperators(options: OperatorsOptions) {
 
   const byToken = ({ event, request }: Presented): OperatorCaller => {
     const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
-    // The token is not compared with anything, so guesses reveal nothing.
+    // If break-glass is disabled, the token is not compared with anything, so a guess reveals nothing.
     if (token === undefined && given !== '') throw new MeshpassError('break_glass_off', BREAK_GLASS_OFF);
     if (token === undefined || !equalInConstantTime(given, token))
       throw new MeshpassError(
@@ -139,10 +139,10 @@ export function createOperators(options: OperatorsOptions) {
       });
 
   /**
-   * Runs a sign-in for an unauthenticated client, whose proof is sent to Kubernetes or to an issuer. Only rejections by
-   * Kubernetes or an issuer count against the source, because the broker can verify ID tokens and session tokens on its
-   * own.
-   * @throws MeshpassError `too_many_attempts` after ten rejections
+   * Runs a sign-in for an unauthenticated client whose proof is sent to Kubernetes or to an issuer. Only rejections by
+   * Kubernetes or an issuer count towards the limit of the client's source address, because the broker can verify ID
+   * tokens and session tokens on its own.
+   * @throws MeshpassError `too_many_attempts` after ten rejections, and any error from `signIn`
    */
   const askOutside = async <T>(event: AuditEvent, signIn: () => Promise<T>): Promise<T> => {
     const source = sourceGroup(event.source ?? 'unknown');
@@ -165,16 +165,21 @@ export function createOperators(options: OperatorsOptions) {
   return {
     askOutside,
     /**
-     * Authenticates operators by their Authorization header. Refuses with `operator_unauthorized`, `break_glass_off`,
-     * `operator_session_ended`, `operator_unconfirmed` or `dpop_*`. Wrong tokens are not rate-limited, because all
+     * Authenticates operators by their Authorization header. Wrong tokens are not rate-limited, because all
      * port-forwards share an address, and checking a guess costs only a single signature verification.
+     * @throws MeshpassError `operator_unauthorized`, `break_glass_off`, `operator_session_ended`,
+     *   `operator_unconfirmed`, `dpop_*`, `overloaded`
      */
     authentication: authenticationBy(byHeader),
-    /** Authenticates a browser by its session cookie. Refuses with `operator_session_ended` or `operator_unconfirmed`. */
+    /**
+     * Authenticates a browser by its session cookie.
+     * @throws MeshpassError `operator_session_ended`, `operator_unconfirmed`
+     */
     pageAuthentication: authenticationBy(byCookie),
     /**
      * Authenticates the key of a client that is signing in. The client must have just created the DPoP proof for this
      * request.
+     * @throws MeshpassError `dpop_*`
      */
     keyAuthentication: (presented: Presented) => ({
       jkt: verifyDpop({ ...proofOf(presented), replay: strangers }),

@@ -1,8 +1,8 @@
 /**
  * Exchanges an ID token or a ServiceAccount token for an operator session (RFC 8693). The broker verifies the identity,
- * looks up its roles in the access file, checks the limits and stores the audit row. The first refusal ends the
- * exchange. Sessions are never written to the store: the CLI keeps its session as a token, and the broker keeps browser
- * sessions in memory.
+ * looks up its roles in the access file, checks the limits and stores the audit row. If one of these steps throws an
+ * error, the exchange ends. Sessions are never written to the store: the CLI keeps its session as a token, and the
+ * broker keeps browser sessions in memory.
  */
 
 import type { Access } from '@meshpass/access';
@@ -45,7 +45,7 @@ export interface OperatorSignInDependencies {
 export interface OperatorSignInContext extends EndSessionsContext {
   readonly audit: AuditContext;
   readonly tokens: OperatorTokens;
-  /** Verifies operators who sign in. Absent if they cannot sign in here. */
+  /** Verifies operators who sign in. Undefined if this broker does not support operator sign-in. */
   readonly proofs: OperatorSignInDependencies | undefined;
   readonly publicUrl: string;
   /**
@@ -77,8 +77,9 @@ type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'atte
 
 /**
  * Opens a session for an operator.
- * @returns a refusal with `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended` or
- *   `overloaded`
+ * @returns the session, and the operator with their current roles
+ * @throws MeshpassError `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended`,
+ *   `kubernetes_unavailable`, `store_unavailable`, `overloaded`
  */
 export async function signIn(
   context: OperatorSignInContext,

@@ -136,8 +136,8 @@ export function createPolicyChanges(
     },
     /**
      * Applies a plan, provided that the same files still result in the same plan.
-     * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, or an error from `plan`
-     * @returns a refusal if the store failed
+     * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, `store_unavailable`, or an error from
+     *   `plan`
      */
     apply: (kept: AccessTexts, planned: string, author: PolicyAuthor, event: AuditEvent, accept?: Acceptance) =>
       inTurn(async (decidedBy) => {

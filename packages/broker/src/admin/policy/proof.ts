@@ -8,7 +8,7 @@ import type { ErrorCode } from '@meshpass/identity';
 import type { AccessTexts, ListedObject } from '../../mesh/index.ts';
 
 export interface ProveRequest {
-  /** File texts from a caller, or the parsed file in force. */
+  /** The access file to prove: either the texts that a caller sent, or the parsed file that is in force. */
   readonly candidate: { readonly files: AccessTexts } | { readonly access: Access };
   /** The current state that the plan is computed against. */
   readonly state: Omit<PlanInput, 'access' | 'cluster'> & { readonly cluster: readonly ListedObject[] };
@@ -29,8 +29,8 @@ export type ProveReply =
       };
     };
 
-/** The first argument with this value makes the single executable run as the proving process. */
+/** If this is the first command-line argument, the single executable runs as the proving process. */
 export const PROVE_COMMAND = '__prove';
 
-/** Limits the heap size. The process needs about 80 MB on top of that. */
+/** Node.js options that limit the heap size. The process needs about 80 MB in addition to the heap. */
 export const PROVE_NODE_OPTIONS = ['--max-old-space-size=144', '--max-semi-space-size=8'] as const;

@@ -51,7 +51,7 @@ export function adminRoutes(context: Context): readonly AuthorizedRoute[] {
   const { sessions, operators } = context;
   const on = operatorRoutes(operators.authentication);
   return [
-    // Allowed reads leave no audit row.
+    // Reads are only audited if they are refused.
     on('GET /admin/sessions', { does: listing, action: 'operator.list', schema: SessionListQuery }, async ({ body }) =>
       pageOf(sessions.live, body),
     ),
@@ -69,7 +69,7 @@ function listing({ after: _, limit: __, ...selector }: z.infer<typeof SessionLis
   return Object.keys(selector).length > 0 ? 'sessions.find' : 'sessions.list';
 }
 
-/** The action that each selector corresponds to. */
+/** Maps each selector to the action that the operator's role must permit. */
 const CLOSES = {
   id: 'sessions.close',
   user: 'sessions.close-user',
@@ -97,7 +97,7 @@ async function closeSelected(
   annotateEvent(event, {
     target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
     reason: formatOperatorReason(caller, reason || undefined),
-    // The sessions' own rows reference this decision, because thousands of ids would not fit here.
+    // The audit rows of the closed sessions refer to this decision, because thousands of ids would not fit in its row.
     detail: { order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
   });
   const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;

@@ -24,7 +24,7 @@ import type { AdminContext } from '../process.ts';
  */
 const SIGN_INS = { total: 16, perSource: 4 };
 
-/** How often a session may be confirmed. */
+/** The rate limit for confirming a single session. */
 const CONFIRMATIONS = { burst: 10, perSecond: 0.5 };
 
 /** The body of `POST /operator/session/confirm`. */
@@ -43,8 +43,8 @@ export const CloseOperatorSessionsBody = z
   });
 
 /**
- * Returns the routes for clients that do not have an operator session: `GET /operator/sign-in` and `POST
- * /operator/session`.
+ * Returns the routes for clients that do not have an operator session, which are `GET /operator/sign-in` and
+ * `POST /operator/session`.
  */
 export function operatorSignInRoutes(context: AdminContext): readonly Route[] {
   const { operators, publicUrl } = context;
@@ -170,7 +170,7 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
 
 const ACTIONS = Object.keys(OPERATOR_ACTIONS) as OperatorAction[];
 
-/** Whether the subject could belong to a person or ServiceAccount that can sign in. */
+/** Whether the subject could belong to a person or a ServiceAccount that can sign in. */
 function isPossible(subject: string, { access }: Pick<AdminContext, 'access'>): boolean {
   return ['kubernetes', ...access().trust.issuers.map(({ name }) => name)].some((name) =>
     subject.startsWith(`${name}:`),

@@ -29,7 +29,7 @@ import type { AdminContext } from '../process.ts';
 
 export interface PageContext extends AdminContext {
   readonly browserSignIn: BrowserSignIn;
-  /** The origin where browsers reach the page. */
+  /** The origin at which browsers reach the broker's page. */
   readonly origin: string;
 }
 
@@ -40,7 +40,7 @@ export interface PageContext extends AdminContext {
 const SIGN_INS = { total: 16, perSource: MAX_SIGN_INS };
 /** The path of the page where people choose an issuer. */
 export const SIGN_IN_PATH = '/page/sign-in';
-/** The path of the page that lists the requests. */
+/** The path of the page that lists approval requests. */
 export const LIST = '/approvals';
 
 const SignInQuery = z.object({ request: ApprovalId.optional().catch(undefined) });
@@ -114,7 +114,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     route({
       ...shared,
       at: 'GET /page/callback/:issuer',
-      // A callback's cookies and query are easy to forge, so calls to the issuer are limited.
+      // The cookies and the query of a callback are easy to forge, so the resulting calls to the issuer are limited.
       handler: async ({ params, request, event }) =>
         await hold(event.source, () => operators.askOutside(event, () => finish(params.issuer ?? '', request, event))),
     }),

@@ -139,8 +139,8 @@ const MOST = 4 * 1024;
 /**
  * Creates a function that reads forms. Forms are only accepted if they were submitted from the page's own origin.
  * @param origin the origin of the page
- * @returns a function that reads a form and refuses with `operator_form_forged`, `request_malformed`,
- *   `request_too_large` or `request_timeout`
+ * @returns a function that reads a form, and throws MeshpassError `operator_form_forged`, `request_malformed`,
+ *   `request_too_large`, `request_timeout`
  */
 function formReader<T>(origin: string, schema: z.ZodType<T>): (request: IncomingMessage) => Promise<T> {
   return async (request) => {

@@ -35,8 +35,8 @@ const JobApplyOrder = z.strictObject({
 /** The body of `POST /policy/apply` when sent by an operator. */
 export const PolicyApplyBody = JobApplyOrder.extend({ accept_unknown });
 /**
- * The route settings that jobs and operators have in common. Plans are not audited, because they do not change
- * anything.
+ * The route settings that jobs and operators have in common. Plans are only audited if they are refused, because they
+ * do not change anything.
  */
 const PLAN = { action: 'policy.plan', schema: PolicyPlanBody, limit: MAX_BODY } as const;
 const APPLY = {
@@ -48,7 +48,7 @@ const APPLY = {
 const JOBS = { total: 4, perAuthor: 2 };
 
 /**
- * Returns `POST /policy/plan`, `/policy/apply` and `GET /policy/history` for jobs.
+ * Returns the routes for jobs: `POST /policy/plan`, `POST /policy/apply` and `GET /policy/history`.
  * @param authorOf authorizes a job by its token and returns the author
  */
 export function policyRoutes(changes: PolicyChanges, store: Store, authorOf: PolicyAuthorResolver): readonly Route[] {
@@ -94,8 +94,8 @@ export const PolicyRollbackBody = z.strictObject({
 });
 
 /**
- * Returns `POST /policy/plan`, `/policy/apply`, `/policy/rollback`, `GET /policy/history` and
- * `/policy/versions/VERSION` for operators.
+ * Returns the routes for operators: `POST /policy/plan`, `POST /policy/apply`, `POST /policy/rollback`,
+ * `GET /policy/history` and `GET /policy/versions/VERSION`.
  */
 export function operatorPolicyRoutes(
   changes: PolicyChanges,
@@ -147,7 +147,7 @@ function authorAuthentication(authorOf: PolicyAuthorResolver, wants: 'plan' | 'a
   };
 }
 
-/** Converts a plan to its response. */
+/** Builds the response body for a plan. */
 function described(plan: Plan) {
   const { id, state, resources, reach, changes, findings, assumed } = plan;
   return { id, state, resources, reach, changes, findings, assumed, refused: refusals(plan).length > 0 };

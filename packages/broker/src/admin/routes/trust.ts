@@ -21,7 +21,7 @@ export function trustRoutes(context: Context): readonly AuthorizedRoute[] {
   const { rotation } = context.sessions;
   const on = operatorRoutes(context.operators.authentication);
   return [
-    // Allowed reads leave no audit row.
+    // Reads are only audited if they are refused.
     on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async () => trustOf(context)),
     on(
       'POST /admin/trust/rotate',
@@ -45,7 +45,7 @@ function trustOf(context: Context) {
 }
 
 /**
- * Counts the valid workspace certificates under each root. The mesh CA does not know these numbers. A root without
+ * Counts the valid workspace certificates under each root. The mesh CA does not track these numbers. A root without
  * valid certificates can be removed.
  */
 function rootsInUse({ mesh, sessions, clock }: Context) {
@@ -61,8 +61,8 @@ function rootsInUse({ mesh, sessions, clock }: Context) {
     using.delete(sha256);
     return { sha256, subject: certificate.subject, not_after: certificate.validToDate.toISOString(), certificates };
   });
-  // Counts certificates issued before this process started, or under a root that is no longer trusted. Their number
-  // falls as certificates are renewed.
+  // Count the certificates that were issued before this process started, or under a root that is no longer trusted.
+  // Their number falls as certificates are renewed.
   const others = [...using.values()].reduce((sum, count) => sum + count, 0);
   return { trusted, other_certificates: others };
 }

@@ -1,9 +1,9 @@
 /**
- * Represents decisions as values. Each step of a request returns either what it granted or why it refused, together
- * with the audit event so far, and the next step continues from there. Every decision produces a single row. The row of
- * a grant is written in the same transaction that makes the grant effective, and the row of a refusal is durable before
- * the client receives the response. If clients without a session are refused more often than the limit of their source
- * permits, those refusals are only counted (refusal-meter.ts).
+ * Records decisions in the audit log. The steps of a request add what they learn to its audit event, and refuse the
+ * request by throwing a MeshpassError. Every decision produces a single row. The row of an allowed request is written
+ * in the same transaction as its changes, and the row of a refusal is durable before the client receives the response.
+ * If clients without a session are refused more often than the limit for their source permits, those refusals are only
+ * counted (refusal-meter.ts).
  */
 import type { MeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
@@ -16,7 +16,7 @@ import type { CollectChanges } from './unit.ts';
 export interface AuditContext {
   readonly journal: Journal;
   readonly clock: Clock;
-  /** Lists the given grants with their positions in the access file. */
+  /** Returns the given grants, separated by commas, with their positions in the access file. */
   readonly ruleOf?: (grants: string) => string | undefined;
   /** Limits the number of rows for refusals without a session. If absent, every refusal gets its own row. */
   readonly meter?: Pick<RefusalMeter, 'admit'>;
@@ -33,8 +33,9 @@ export interface AuditContext {
 }
 
 /**
- * Prepares a grant's row and changes, so that they can be written in the same transaction as another decision.
- * @param written called once the store has the changes, to put the grant into effect
+ * Prepares the audit row and the changes of an allowed request, so that they can be written in the same transaction as
+ * another decision.
+ * @param written called once the store has the changes, to put them into effect
  * @returns the changes, and a function to call once the store has them
  */
 export function prepareAllowed(
@@ -58,10 +59,11 @@ export function prepareAllowed(
 }
 
 /**
- * Writes a grant's row and changes atomically. Called once per decision, before the response is sent.
+ * Writes the audit row and the changes of an allowed request atomically. This must be called once per decision, before
+ * the response is sent.
  * @param written called as soon as the store is known to have the changes; see `Journal.transaction`
- * @returns a refusal with `store_unavailable`, `overloaded` or `proof_replayed`. Nothing was written in that case,
- *   unless the store's response was lost
+ * @throws MeshpassError `store_unavailable`, `overloaded`, `proof_replayed`. Nothing was written in that case, unless
+ *   the store's response was lost
  */
 export async function recordAllowed(
   context: AuditContext,
@@ -74,7 +76,7 @@ export async function recordAllowed(
 }
 
 /**
- * Either writes a row for a refusal or only counts it.
+ * Writes an audit row for a refusal. If its source has exceeded the limit, the refusal is only counted.
  * @returns whether the refusal was only counted
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */

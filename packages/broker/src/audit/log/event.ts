@@ -53,24 +53,24 @@ export const AUDIT_ACTIONS = [
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
-/** The source and id of a request. */
+/** The source address and the id of a request. */
 export interface Origin {
   readonly source?: string | undefined;
   readonly requestId?: string | undefined;
 }
 
 /**
- * An audit event, with the members known so far. Each step adds members by copying the event, as in `{ ...event,
- * subject }`.
+ * An audit event, with the members known so far. Each step of a request adds members to the event (see
+ * `annotateEvent`), so that the audit row contains them even if a later step throws an error.
  */
 export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: AuditAction;
-  /** Whether the row of the allowed request was written. A failure after that is not recorded as a second decision. */
+  /** Whether the row of an allowed request was written. A later failure is not recorded as a second decision. */
   written: boolean;
   /**
-   * Whether the client has presented a token that only operators, edges or GitHub can have. This does not depend on
-   * `subject` or `sessionId`.
+   * Whether the client has presented a valid credential that only an operator, an edge, GitHub, an issuer or a webhook
+   * can have. This does not depend on `subject` or `sessionId`.
    */
   readonly known?: boolean;
   /**
@@ -84,7 +84,7 @@ export interface AuditEvent extends Origin {
   readonly sessionId?: string | undefined;
   readonly workspace?: string | undefined;
   readonly grant?: string | undefined;
-  /** The grants, with their positions in the access file. */
+  /** The grants or operator roles that apply, with their positions in the access file. */
   readonly rule?: string | undefined;
   readonly target?: string | undefined;
   readonly proofHash?: string | undefined;
@@ -113,7 +113,7 @@ export function createAuditEvent(action: AuditAction, origin: Origin, clock: Clo
   return { id: uuidv7(clock, random), action, written: false, source, requestId };
 }
 
-/** Adds members to an event. Details are added to those that the event already has. */
+/** Adds members to an event. New details are merged with those that the event already has. */
 export function annotateEvent(event: AuditEvent, members: Partial<Omit<AuditEvent, 'id' | 'written'>>): void {
   const { detail, ...others } = members;
   Object.assign(event, others, detail && { detail: { ...event.detail, ...detail } });

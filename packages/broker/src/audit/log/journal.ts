@@ -37,11 +37,11 @@ const MAX_BATCH = 256;
 const MAX_BATCH_ROWS = 2_000;
 const MAX_WAITING = 8_192;
 /**
- * While requests arrive concurrently, each batch waits for more of them. It waits this many times as long as the last
- * transaction took ...
+ * How long a batch waits for more requests while requests arrive concurrently, as a multiple of the duration of the
+ * last transaction.
  */
 const GATHER_SHARE = 1;
-/** ... but never longer than this, in milliseconds. */
+/** The maximum time that a batch waits for more requests, in milliseconds. */
 const MAX_GATHER_MS = 8;
 
 /** How long to wait before querying the store again about lost responses, in milliseconds. */

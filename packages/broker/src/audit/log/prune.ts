@@ -29,21 +29,21 @@ export interface PruneContext {
 }
 
 export interface PruneResult {
-  /** The number of the last deleted row. */
+  /** The sequence number of the last row that has been pruned, by this call or an earlier one. */
   readonly size: number;
   /** How many rows this call pruned. */
   readonly rows: number;
-  /** The signed cut, as a note. */
+  /** The cut in the format of a signed note. Empty if the log has never been pruned. */
   readonly note: string;
 }
 
 const LOOK = 50_000;
 
 /**
- * Prunes all rows before a point in time, unless they must still be kept.
+ * Prunes all rows that were written before a point in time.
  * @param before the first row from this time or later is kept, and so are all rows after it
- * @returns a refusal with `audit_retained` if rows from that date must be kept, or with `audit_tampered`,
- *   `request_malformed` or `store_unavailable`
+ * @throws MeshpassError `audit_retained` if rows from that date must still be kept, `request_malformed` if the date is
+ *   in the future, `audit_tampered`, `store_unavailable`, `overloaded`
  */
 export async function prune(context: PruneContext, before: Date, event: AuditEvent): Promise<PruneResult> {
   annotateEvent(event, { target: before.toISOString(), reason: event.reason ?? 'Requested by an operator.' });

@@ -11,17 +11,18 @@ export interface ReplayKey {
 
 /** Collects the changes of a request, which are then written atomically. */
 export interface Tx {
-  /** Adds rows that a repository statement will write. */
+  /** Adds rows to be written with the given statement. */
   readonly write: <Row>(statement: Statement<Row>, ...rows: readonly Row[]) => void;
   /** Adds audit rows. Rows that are already in the log are not written again. */
   readonly audit: (...rows: readonly AuditRow[]) => void;
   /**
-   * Consumes a proof. Each transaction can consume one, and is rejected with `proof_replayed` if it was used before.
+   * Consumes a proof. A transaction can consume at most one proof, and is rejected with `proof_replayed` if the proof
+   * has been used before.
    */
   readonly once: (proof: ReplayKey | undefined) => void;
 }
 
-/** Collects the changes of a request. It is called synchronously, before anything is written. */
+/** A function that adds the changes of a request to a transaction. It is called synchronously, before any write. */
 export type CollectChanges = (tx: Tx) => void;
 
 /** The collected changes of a request. */

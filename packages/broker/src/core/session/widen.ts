@@ -45,7 +45,7 @@ export interface GainRequest {
  *
  * @param name the name of the grant
  * @throws MeshpassError `session_closed`, `access_none` (and the reason), `kubernetes_unavailable` (if no access file
- *   is in effect), `store_unavailable`. The refusal is not recorded in the audit log.
+ *   is in effect), `store_unavailable`, `overloaded`. The caller is responsible for auditing the refusal.
  */
 export function gain(
   context: SessionContext,

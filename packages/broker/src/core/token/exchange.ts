@@ -1,7 +1,8 @@
 /**
  * Exchanges a proof for a session in response to `POST /token` (RFC 8693). By this time, the route has already verified
  * the DPoP proof of the client's key. The steps are: attest the proof, authorize the attestation, store the session
- * with its audit row, and respond. The first refusal ends the exchange, and http/route.ts records it in the audit log.
+ * with its audit row, and respond. A step that fails throws an error. This ends the exchange, and http/route.ts records
+ * the refusal in the audit log.
  */
 import type { Access } from '@meshpass/access';
 import { type Attestation, exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
