@@ -29,7 +29,7 @@ it('reports no half of a file that is being written', async () => {
   const { path, file, files, refusals } = open();
   await vi.advanceTimersByTimeAsync(0);
   writeFileSync(path, `# changed\n${HALF}`);
-  await vi.advanceTimersByTimeAsync(100);
+  await vi.advanceTimersByTimeAsync(50);
   appendFileSync(path, '  other: {who: [{user: eve}], to: [{service: orders.shop, port: 80}]}\n');
   await vi.advanceTimersByTimeAsync(2_000);
   expect(files).toEqual([HALF, expect.stringMatching(/^# changed\n[\s\S]+eve/)]);

@@ -35,15 +35,13 @@ export function digestTexts(files: DiskFile['files']): string {
   return sha256Hex(JSON.stringify(Object.values(files)));
 }
 
-/** How often the files are compared with what was read last, in milliseconds. A removed grant ends that soon. */
-const POLL_MS = 100;
-/** How often a file that was refused is read again, in milliseconds. Unlike a comparison, this parses the file. */
-const REFUSED_POLL_MS = 1_000;
 /**
- * How long a file must remain unchanged after an edit before it is used, in milliseconds. Some editors write a file in
- * more than one step.
+ * How often the files are compared with what was read last, in milliseconds. A change is used if the next comparison
+ * finds the same content, because some editors write a file in more than one step.
  */
-const SETTLE_MS = 50;
+const POLL_MS = 50;
+/** A refused file is only read again on every twentieth poll, because that parses the file. */
+const REFUSED_EVERY = 20;
 
 /** Opens the access file and watches it for changes. Its current content is reported in the next microtask. */
 export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
@@ -51,7 +49,8 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
   let seen: ReadonlyMap<string, string> | undefined;
   /** The texts that were found when the files were last read. */
   let before: string | undefined;
-  let settling: NodeJS.Timeout | undefined;
+  /** Whether the last poll found content that the one before did not. */
+  let isChanging = false;
   let refused: string | undefined;
 
   /**
@@ -64,13 +63,9 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
     const read = new Map<string, string>();
     const loaded = tryLoad(path, read);
     const texts = JSON.stringify([...read]);
-    if (!isSettled && texts !== before) {
-      before = texts;
-      clearTimeout(settling);
-      settling = setTimeout(look, SETTLE_MS, false);
-      return;
-    }
+    isChanging = !isSettled && texts !== before;
     before = texts;
+    if (isChanging) return;
     if ('access' in loaded) {
       seen = read;
       refused = undefined;
@@ -85,18 +80,12 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
     onRefused(loaded.error);
   };
 
-  let poll: NodeJS.Timeout;
-  const schedule = (): void => {
-    poll = setTimeout(
-      () => {
-        schedule();
-        look(false);
-      },
-      refused === undefined ? POLL_MS : REFUSED_POLL_MS,
-    );
-  };
+  let polls = 0;
+  const poll = setInterval(() => {
+    polls += 1;
+    if (refused === undefined || isChanging || polls % REFUSED_EVERY === 0) look(false);
+  }, POLL_MS);
   queueMicrotask(() => look(true));
-  schedule();
 
   return {
     /** Reads the file immediately and reports it even if it has not changed. */
@@ -105,10 +94,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
       refused = undefined;
       look(true);
     },
-    close: () => {
-      clearTimeout(poll);
-      clearTimeout(settling);
-    },
+    close: () => clearInterval(poll),
   };
 }
 
