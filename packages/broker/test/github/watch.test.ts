@@ -172,6 +172,37 @@ describe('the sweep', () => {
     expect(await detailOf(who)).toMatchObject({ row: { cause: 'membership_lost', left: 'acme' } });
   });
 
+  it('ends the session of a former member although the list of a team cannot be read', async () => {
+    const { who } = await opened();
+    settle();
+    await asked(1, '/orgs/acme/members');
+    watch.onTheWay = async (url, answer) => {
+      if (url.pathname === '/orgs/acme/teams/payments/members') throw new Error('connection lost');
+      return answer;
+    };
+    await watch.github.admin.removeFromOrganization('acme', 'alice');
+    await ended(who, 'no longer in the team');
+  });
+
+  it('revokes the access of a team, and no more, while the list of members still has the person', async () => {
+    const { who } = await opened();
+    settle();
+    await asked(1, '/orgs/acme/members');
+    watch.onTheWay = async (url, answer) =>
+      url.pathname === '/orgs/acme/memberships/alice'
+        ? Response.json({ message: 'Not Found' }, { status: 404 })
+        : answer;
+    await watch.github.admin.removeFromTeam('acme/payments', 'alice');
+    await vi.waitFor(
+      async () => {
+        const { json } = await asSession(watch.harness, who, { path: '/services' });
+        expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['person']);
+      },
+      { timeout: 60_000, interval: 100 },
+    );
+    await lives(who);
+  });
+
   it('revokes the access of a role when its holder loses it, and the rest when they leave the organization', async () => {
     trusting([grantBy('admins', { role: 'acme/admin' }), grantBy('members', { role: 'acme/member' })]);
     const { who } = await opened('bob', 'acme/orders');
