@@ -45,9 +45,7 @@ export interface Passage {
   readonly entry: EntryPoint;
   readonly atEntry: Identity;
   readonly atWorkload: Identity;
-  /**
-   * The proxy in front of the workload. If there is more than one workload, this is the proxy with the weakest checks.
-   */
+  /** The proxy in front of the workload. If there are several workloads, the proxy with the weakest checks. */
   readonly enforcer: Enforcer;
   /**
    * The result for an anonymous caller. `open` means that the files show that the caller's request is allowed.
@@ -207,14 +205,9 @@ function matchRequiresIdentity({ matches }: Exposure): boolean {
   );
 }
 
-/**
- * The anonymous calls that reach one proxy through one entry point of an exposure, and the policies that apply there.
- */
+/** The anonymous calls that reach one proxy through one entry point, and the policies that apply there. */
 export interface EnforcementPoint {
-  /**
-   * The proxy of a gateway, or of a workload behind it. If the files do not contain its Pods, only its labels are
-   * known.
-   */
+  /** The proxy of a gateway or workload. If the files do not contain its Pods, only its labels are known. */
   readonly proxy: Workload;
   /** The port of the proxy. Undefined for ports that no object specifies. */
   readonly port: number | undefined;
@@ -268,10 +261,7 @@ function keyOf({ namespace, selector, confined }: IstioProxy): string {
   return JSON.stringify([namespace, selector, confined]);
 }
 
-/**
- * Determines the identity that the workloads behind an entry point require. If their checks differ, the weakest ones
- * are decisive.
- */
+/** Determines the identity that the workloads behind an entry point require. The weakest checks are decisive. */
 function identityAtWorkload(
   known: KnownMesh,
   exposure: Exposure,

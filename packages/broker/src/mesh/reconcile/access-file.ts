@@ -49,7 +49,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions) {
   let seen: ReadonlyMap<string, string> | undefined;
   /** The texts that were found when the files were last read. */
   let before: string | undefined;
-  /** Whether the last poll found content that the one before did not. */
+  /** Whether the last poll found new content. */
   let isChanging = false;
   let refused: string | undefined;
 
