@@ -168,11 +168,8 @@ async function http2(hold: Hold, target: Target): Promise<HeldConnection | Faile
   if (answer instanceof Error || answer === 401 || answer === 403) {
     session.destroy();
     opened.end();
-    return {
-      layer,
-      tried,
-      why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}`,
-    };
+    if (!(answer instanceof Error)) throw provesNothing(target, `HTTP ${answer}`);
+    return { layer, tried, why: `HTTP/2 was not answered: ${answer.message}` };
   }
   // Set the flow-control window to 0, so that the body of the next response cannot be sent and its stream stays open.
   await new Promise<void>((resolve, reject) => {
