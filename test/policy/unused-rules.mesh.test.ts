@@ -47,7 +47,8 @@ const LOG = object('telemetry.istio.io/v1', 'Telemetry', 'logged', 'shop', {
 let lab: Lab;
 beforeAll(async () => {
   lab = await upLab();
-  await lab.kubernetes.apply(...ROUTE, ...POLICIES, LOG);
+  // The log first: a connection on which the policies hold then writes it.
+  await lab.kubernetes.apply(...ROUTE, LOG, ...POLICIES);
 });
 afterAll(async () => {
   await lab?.kubernetes.remove(...ROUTE, ...POLICIES, LOG);
@@ -87,7 +88,7 @@ test('finds the rules that calls used, and those that they did not', async () =>
     for (const line of readFileSync(logFile(lab.dir, 'sidecar-orders'), 'utf8').split('\n')) usage.read(line);
     return Object.fromEntries(usage.result().rules.map(({ name, unknown }) => [name, unknown ?? 'unused']));
   };
-  // Envoy writes its log every ten seconds. The first calls may use connections of a listener that drains and does not log.
+  // Envoy writes its log every ten seconds. The first calls may use connections of a listener that does not log, and drains for 45.
   const found = await until(
     async () => {
       await call('/orders/refused');
@@ -95,7 +96,7 @@ test('finds the rules that calls used, and those that they did not', async () =>
       return states();
     },
     (rules) => !('ALLOW rule 1 of AuthorizationPolicy shop/logged' in rules),
-    40,
+    120,
   );
   expect(found).toEqual({
     'ALLOW rule 2 of AuthorizationPolicy shop/logged': 'unused',
