@@ -1,12 +1,22 @@
 /** Sessions that the sweep of GitHub ends, and sessions that it does not end: a whole broker and the fake of GitHub. */
 import type { Fault } from '@meshpass/lab/github/fault';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asSession } from '../harness/broker.ts';
+import { asSession, type Enrolled } from '../harness/broker.ts';
 import { grantBy } from '../harness/github.ts';
 import { createWatch, GRANTS, isListing } from '../harness/github-watch.ts';
 
 const watch = createWatch();
 const { opened, renewed, settle, ended, lives, asked, detailOf, trusting } = watch;
+
+/** Waits until a session has exactly these grants. */
+const keeps = async (who: Enrolled, grants: readonly string[]) =>
+  await vi.waitFor(
+    async () => {
+      const { json } = await asSession(watch.harness, who, { path: '/services' });
+      expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(grants);
+    },
+    { timeout: 60_000, interval: 100 },
+  );
 
 beforeAll(watch.begin);
 afterAll(watch.end);
@@ -160,13 +170,7 @@ describe('the sweep', () => {
     settle();
     await asked(1, '/orgs/acme/teams/payments/members');
     await watch.github.admin.removeFromTeam('acme/payments', 'alice');
-    await vi.waitFor(
-      async () => {
-        const { json } = await asSession(watch.harness, who, { path: '/services' });
-        expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['person']);
-      },
-      { timeout: 60_000, interval: 100 },
-    );
+    await keeps(who, ['person']);
     await watch.github.admin.removeFromOrganization('acme', 'alice');
     await ended(who, 'no longer in the team');
     expect(await detailOf(who)).toMatchObject({ row: { cause: 'membership_lost', left: 'acme' } });
@@ -193,13 +197,7 @@ describe('the sweep', () => {
         ? Response.json({ message: 'Not Found' }, { status: 404 })
         : answer;
     await watch.github.admin.removeFromTeam('acme/payments', 'alice');
-    await vi.waitFor(
-      async () => {
-        const { json } = await asSession(watch.harness, who, { path: '/services' });
-        expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['person']);
-      },
-      { timeout: 60_000, interval: 100 },
-    );
+    await keeps(who, ['person']);
     await lives(who);
   });
 
@@ -212,13 +210,7 @@ describe('the sweep', () => {
     await lives(who);
     expect((await asSession(watch.harness, who, { path: '/services' })).json.services).toHaveLength(2);
     await watch.github.admin.setOrganizationRole('acme', 'bob', 'member');
-    await vi.waitFor(
-      async () => {
-        const { json } = await asSession(watch.harness, who, { path: '/services' });
-        expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['members']);
-      },
-      { timeout: 60_000, interval: 100 },
-    );
+    await keeps(who, ['members']);
     await watch.github.admin.removeFromOrganization('acme', 'bob');
     await ended(who, 'no longer in the team');
   });
