@@ -1,4 +1,4 @@
-/** Broker requests of an adversarial client. It sends what it is told, and returns every answer as it is. Lab only. */
+/** Broker requests of an adversarial client. It sends what it is told to, and returns every response unchanged. Lab only. */
 import { generateKeyPairSync } from 'node:crypto';
 import { type Svid as AgentSvid, generateDpopKey } from '@meshpass/agent/session/enrol';
 import { type Answer, ask } from '@meshpass/cli/broker/ask';
@@ -44,7 +44,7 @@ export interface BrokerRequest {
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
-/** @returns a holder of a new key and nothing else */
+/** Creates a holder that has a new key and no credentials. */
 export function emptyHanded(broker: string): Holder {
   return { broker, dpop: generateDpopKey(), sessionToken: '', roots: [], svids: {} };
 }

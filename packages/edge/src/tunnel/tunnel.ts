@@ -1,7 +1,7 @@
 /**
  * A connection to the edge, from accept to close. It passes through the stages handshake, warm, head, dial, hello and
- * open. Each stage has a single successor and a deadline. The edge's sweep compares the deadlines with the clock, so
- * that connections do not need their own timers.
+ * open. Control connections and refused ones leave this sequence. Each stage has a deadline. The edge's sweep compares
+ * the deadlines with the clock, so that connections do not need their own timers.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';

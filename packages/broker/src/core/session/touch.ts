@@ -1,8 +1,8 @@
 /**
  * Compares a live session with what it is currently entitled to, and removes any access beyond that. Code that detects
  * the cause of a loss (a new access file, a loss at GitHub, an ended sign-in, an expired limit) updates the
- * corresponding fact and calls touch(), but never changes the grants itself. Sessions only lose grants here. They gain
- * grants in widen.ts.
+ * corresponding fact and calls touch(), unless the cause ends the whole session. Sessions only lose grants here. They
+ * gain grants in widen.ts.
  */
 import type { Access } from '@meshpass/access';
 import { toUnixSeconds } from '../../base/index.ts';

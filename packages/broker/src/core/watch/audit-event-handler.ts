@@ -1,9 +1,9 @@
 /**
  * Handles events from GitHub's audit log. An event alone proves nothing, because events arrive late, more than once and
  * out of order. By the time an event arrives, a stopped Codespace may be running again, and a former member may have
- * rejoined the team. Each event therefore only casts doubt on earlier answers, and the broker immediately rechecks each
- * affected session (see rechecks.ts). The recheck ends whatever GitHub no longer confirms (see recheck-codespace.ts and
- * recheck-member.ts).
+ * rejoined the team. Each event therefore only casts doubt on earlier answers, and the broker rechecks each affected
+ * session as soon as it has settled (see rechecks.ts). The recheck ends whatever GitHub no longer confirms (see
+ * recheck-codespace.ts and recheck-member.ts).
  */
 
 import type { Attestation } from '@meshpass/identity';
