@@ -6,6 +6,8 @@ import { createConnection } from 'node:net';
 
 const PAUSE_MS = 2;
 const GIVE_UP_MS = 30_000;
+/** A proxy that starts can take a connection and never answer on it. */
+const STALLED_MS = 2_000;
 
 const [host, port, path, ...headers] = process.argv.slice(2);
 const request = [`GET ${path} HTTP/1.1`, `Host: ${host}:${port}`, 'Connection: close', ...headers, '', ''].join('\r\n');
@@ -24,6 +26,7 @@ function answers(): Promise<boolean> {
     const socket = createConnection({ host: host!, port: Number(port) });
     socket.on('error', () => resolve(false));
     socket.on('close', () => resolve(false));
+    socket.setTimeout(STALLED_MS, () => socket.destroy());
     socket.on('connect', () => socket.write(request));
     socket.on('data', (chunk: Buffer) => {
       resolve(chunk.toString('latin1', 0, 12) === 'HTTP/1.1 200');
