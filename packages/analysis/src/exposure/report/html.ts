@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto';
 import { plainText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
 import { html, rawHtml, type SafeHtml } from './markup.ts';
-import { ACCESS_HEADINGS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
-import type { UnusedAccess } from './unused.ts';
+import { ACCESS_HEADINGS, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import {
+  COLUMN_NAMES,
   COLUMNS,
   describeCounts,
   describeExposureEntry,
@@ -77,7 +77,7 @@ ${
 <h2>${UNUSED_TITLE}</h2>
 ${describeLogCoverage(unused).map((line) => html`<p>${line}</p>`)}
 ${table(`${UNUSED_TITLE}: ${pluralize(unused.ways.length, 'external way')} that no line uses`, unused.ways)}
-${rulesOf(unused)}
+${describeRules(unused).map(({ title, lines }) => html`<h3>${title}</h3><ul>${lines.map((line) => html`<li>${line}</li>`)}</ul>`)}
 </section>`
     : []
 }
@@ -88,32 +88,23 @@ ${rulesOf(unused)}
   return page.markup;
 }
 
-function rulesOf(unused: UnusedAccess): SafeHtml {
-  const rules = describeRules(unused);
-  const lists = (['unused', 'unknown'] as const)
-    .filter((of) => rules[of].length > 0)
-    .map((of) => html`<h3>${RULES_TITLE[of]}</h3><ul>${rules[of].map((line) => html`<li>${line}</li>`)}</ul>`);
-  return html`${lists}`;
-}
-
 function table(caption: string, ways: readonly ExposureEntry[]): SafeHtml {
   if (ways.length === 0) return html`<p>None is listed.</p>`;
-  const names = Object.keys(COLUMNS) as readonly (keyof ExposureEntryColumns)[];
   // A region that scrolls must be focusable, so that it can be scrolled with the keyboard.
   return html`<div class="scroll" role="region" tabindex="0" aria-label="${caption}">
 <table>
 <caption>${caption}</caption>
-<thead><tr>${names.map((name) => html`<th scope="col">${COLUMNS[name]}</th>`)}</tr></thead>
+<thead><tr>${COLUMN_NAMES.map((name) => html`<th scope="col">${COLUMNS[name]}</th>`)}</tr></thead>
 <tbody>
-${ways.map((way) => row(way, names))}
+${ways.map(row)}
 </tbody>
 </table>
 </div>`;
 }
 
-function row(way: ExposureEntry, names: readonly (keyof ExposureEntryColumns)[]): SafeHtml {
+function row(way: ExposureEntry): SafeHtml {
   const words = describeExposureEntry(way);
-  const cells = names.map((name) =>
+  const cells = COLUMN_NAMES.map((name) =>
     name === 'verdict'
       ? html`<td class="${way.verdict}">${words.verdict}</td>`
       : CODE.has(name)

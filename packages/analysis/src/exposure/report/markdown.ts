@@ -2,9 +2,9 @@
 
 import { plainText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
-import { ACCESS_HEADINGS, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
-import type { UnusedAccess } from './unused.ts';
+import { ACCESS_HEADINGS, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import {
+  COLUMN_NAMES,
   COLUMNS,
   describeCounts,
   describeEntryCalls,
@@ -43,7 +43,7 @@ export function printExposureMarkdown(report: ExposureReport): string {
     .flatMap((of) => [
       `## ${ACCESS_HEADINGS[of].title}: ${describeCounts(report[of], report)}`,
       '',
-      ...table(report[of].ways, Object.keys(COLUMNS) as readonly (keyof ExposureEntryColumns)[]),
+      ...table(report[of].ways, COLUMN_NAMES),
     ]);
   const lines = [
     ...sections,
@@ -54,7 +54,7 @@ export function printExposureMarkdown(report: ExposureReport): string {
           '',
           ...describeLogCoverage(unused).flatMap((line) => [line, '']),
           ...table(unused.ways, ['calls', 'entry', 'destination', 'verdict', 'place']),
-          ...rulesOf(unused),
+          ...describeRules(unused).flatMap(({ title, lines }) => [`### ${title}`, '', ...list(lines), '']),
         ]
       : []),
     ...notes.map((note) => `- ${inline(note)}`),
@@ -64,14 +64,9 @@ export function printExposureMarkdown(report: ExposureReport): string {
   return `${lines.join('\n')}\n`;
 }
 
-function rulesOf(unused: UnusedAccess): readonly string[] {
-  const rules = describeRules(unused);
-  return (['unused', 'unknown'] as const).flatMap((of) => {
-    const left = rules[of].length - MAX_ROWS;
-    const items = rules[of].slice(0, MAX_ROWS).map((line) => `- ${inline(line)}`);
-    if (items.length === 0) return [];
-    return [`### ${RULES_TITLE[of]}`, '', ...items, ...(left > 0 ? [`- and ${left} more`] : []), ''];
-  });
+function list(lines: readonly string[]): readonly string[] {
+  const left = lines.length - MAX_ROWS;
+  return [...lines.slice(0, MAX_ROWS).map((line) => `- ${inline(line)}`), ...(left > 0 ? [`- and ${left} more`] : [])];
 }
 
 function table(ways: readonly ExposureEntry[], columns: readonly (keyof ExposureEntryColumns)[]): readonly string[] {

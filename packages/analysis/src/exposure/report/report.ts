@@ -36,11 +36,6 @@ export const ACCESS_HEADINGS = {
   internal: { title: 'Internal access', about: 'ways that only a private network reaches' },
 } as const;
 export const UNUSED_TITLE = 'Unused access';
-/** The headings for rules and grants that are unused, and for those whose use the logs cannot determine. */
-export const RULES_TITLE = {
-  unused: 'Rules and grants without a use',
-  unknown: 'Rules and grants whose use is unknown',
-} as const;
 
 /**
  * Creates a report from a list of exposures.

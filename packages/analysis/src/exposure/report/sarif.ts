@@ -2,7 +2,7 @@
 
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { plainText } from '@meshpass/identity/text';
-import type { ReportingDescriptor, Result } from 'sarif';
+import type { Location, ReportingDescriptor, Result } from 'sarif';
 import { formatSarifLog, numberedFingerprint, physicalLocation, sarifName } from '../../sarif-log.ts';
 import type { ExposureEntry } from '../list.ts';
 import type { ExposureReport } from './report.ts';
@@ -80,14 +80,8 @@ function toRule(id: RuleId): ReportingDescriptor {
 }
 
 function toRuleResult({ name, place }: RuleWithoutUse, seen: Map<string, number>): Result {
-  return {
-    ruleId: 'unused-access',
-    ruleIndex: IDS.indexOf('unused-access'),
-    level: 'note',
-    message: { text: plainText(`No line of the access logs uses the ${name}.`).replaceAll('](', '] (') },
-    locations: [{ physicalLocation: physicalLocation(place) }],
-    partialFingerprints: { 'meshpass/v1': numberedFingerprint(['unused-access', name], seen) },
-  };
+  const message = plainText(`No line of the access logs uses the ${name}.`);
+  return resultOf('unused-access', 'note', message, { physicalLocation: physicalLocation(place) }, [name], seen);
 }
 
 function toResult(ruleId: RuleId, way: ExposureEntry, level: Level, seen: Map<string, number>): Result {
@@ -102,23 +96,30 @@ function toResult(ruleId: RuleId, way: ExposureEntry, level: Level, seen: Map<st
           `Identity at the workload: ${words.identityAtWorkload} (enforced by ${words.enforcer}).`,
           `Witness request: ${words.witness}.`,
         ].join(' ');
+  const location = {
+    physicalLocation: physicalLocation(way.place),
+    logicalLocations: [{ fullyQualifiedName: plainText(`${kind}/${namespace}/${name}`), kind: 'resource' }],
+  };
+  const parts = [kind, namespace, name, words.calls, words.entry, words.destination];
+  return resultOf(ruleId, level, message, location, parts, seen);
+}
+
+/** @param parts the texts that identify the result among those of its rule */
+function resultOf(
+  ruleId: RuleId,
+  level: Level,
+  message: string,
+  location: Location,
+  parts: readonly string[],
+  seen: Map<string, number>,
+): Result {
   return {
     ruleId,
     ruleIndex: IDS.indexOf(ruleId),
     level,
     // Some viewers turn `[text](address)` into a link even in plain-text messages.
     message: { text: message.replaceAll('](', '] (') },
-    locations: [
-      {
-        physicalLocation: physicalLocation(way.place),
-        logicalLocations: [{ fullyQualifiedName: plainText(`${kind}/${namespace}/${name}`), kind: 'resource' }],
-      },
-    ],
-    partialFingerprints: {
-      'meshpass/v1': numberedFingerprint(
-        [ruleId, kind, namespace, name, words.calls, words.entry, words.destination],
-        seen,
-      ),
-    },
+    locations: [location],
+    partialFingerprints: { 'meshpass/v1': numberedFingerprint([ruleId, ...parts], seen) },
   };
 }

@@ -2,8 +2,7 @@
 
 import { type ColouredText, type Line, terminalText } from '@meshpass/identity/text';
 import type { ExposureEntry } from '../list.ts';
-import { ACCESS_HEADINGS, type Access, type ExposureReport, RULES_TITLE, UNUSED_TITLE } from './report.ts';
-import type { UnusedAccess } from './unused.ts';
+import { ACCESS_HEADINGS, type Access, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import {
   COLUMNS,
   describeCounts,
@@ -59,20 +58,17 @@ export function printExposureTable(report: ExposureReport, { colour }: TableOpti
           ...describeLogCoverage(unused).map((line) => `  ${line}`),
           ...waysOf(unused.ways),
           '',
-          ...rulesOf(unused),
+          ...describeRules(unused).flatMap(({ title, lines }) => [
+            heading(title),
+            ...lines.map((line) => `  ${line}`),
+            '',
+          ]),
         ]
       : []),
     ...notes.map((note) => `note: ${note}`),
     `${pluralize(objects, 'object')} read`,
   ];
   return `${terminalText(lines, { colour })}\n`;
-}
-
-function rulesOf(unused: UnusedAccess): readonly Line[] {
-  const rules = describeRules(unused);
-  return (['unused', 'unknown'] as const).flatMap((of) =>
-    rules[of].length === 0 ? [] : [heading(RULES_TITLE[of]), ...rules[of].map((line) => `  ${line}`), ''],
-  );
 }
 
 function heading(text: string): Line {

@@ -59,7 +59,14 @@ interface Logged {
 export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): UsageReader {
   const external = ways.filter(({ reach }) => reach === 'external');
   const judged = external.filter(({ entry }) => entry.proxy === 'istio');
-  const candidates = new Candidates(judged);
+  const hosts = judged.flatMap((way) => way.hosts.map((host) => ({ key: keyOf(host), way })));
+  const byHost = Map.groupBy(hosts, ({ key }) => key);
+  const used = new Set<ExposureEntry>();
+  const use = (call: Logged) => {
+    const keys = call.host.includes('*') ? [WILDCARD] : [call.host, WILDCARD];
+    for (const { way } of keys.flatMap((key) => byHost.get(key) ?? []))
+      if (!used.has(way) && isUse(way, call)) used.add(way);
+  };
   const rules = mesh && createRuleUsageCollector(mesh);
   let [lines, unreadable] = [0, 0];
   let [from, to] = [Infinity, -Infinity];
@@ -76,10 +83,10 @@ export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): Usag
       if (!Number.isNaN(time)) [from, to] = [Math.min(from, time), Math.max(to, time)];
       rules?.read(fields);
       const call = callOf(fields);
-      if (call) candidates.use(call);
+      if (call) use(call);
     },
     result: () => ({
-      ways: judged.filter((way) => !candidates.used.has(way)),
+      ways: judged.filter((way) => !used.has(way)),
       rules: rules?.result() ?? [],
       unlogged: external.length - judged.length,
       lines,
@@ -88,23 +95,6 @@ export function usageOf(ways: readonly ExposureEntry[], mesh?: LoggedMesh): Usag
       to: to === -Infinity ? undefined : new Date(to).toISOString(),
     }),
   };
-}
-
-/** Groups exposures by host, and records which of them have been used. */
-class Candidates {
-  readonly used = new Set<ExposureEntry>();
-  readonly #byHost: ReadonlyMap<string, readonly { readonly way: ExposureEntry }[]>;
-
-  constructor(ways: readonly ExposureEntry[]) {
-    const pairs = ways.flatMap((way) => way.hosts.map((host) => ({ key: keyOf(host), way })));
-    this.#byHost = Map.groupBy(pairs, ({ key }) => key);
-  }
-
-  use(call: Logged): void {
-    for (const key of call.host.includes('*') ? [WILDCARD] : [call.host, WILDCARD])
-      for (const { way } of this.#byHost.get(key) ?? [])
-        if (!this.used.has(way) && isUse(way, call)) this.used.add(way);
-  }
 }
 
 const WILDCARD = '*';

@@ -8,7 +8,6 @@ import type { Identity } from '../exposure.ts';
 import type { ExposureEntry } from '../list.ts';
 import type { Access, ExposureReport } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
-import type { RuleWithoutUse } from './unused-rules.ts';
 
 /** The columns of the report, in the order in which a call passes through them. */
 export interface ExposureEntryColumns {
@@ -34,6 +33,7 @@ export const COLUMNS: Readonly<Record<keyof ExposureEntryColumns, string>> = {
   witness: 'Witness request',
   place: 'Place',
 };
+export const COLUMN_NAMES = Object.keys(COLUMNS) as readonly (keyof ExposureEntryColumns)[];
 
 /** Returns the text of each column for an exposure. */
 export function describeExposureEntry(way: ExposureEntry): ExposureEntryColumns {
@@ -121,17 +121,25 @@ export function pluralize(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** Describes the rules and grants that are unused, and those whose use is unknown, in one line each. */
-export function describeRules({ rules }: UnusedAccess): {
-  readonly unused: readonly string[];
-  readonly unknown: readonly string[];
-} {
-  const of = (some: readonly RuleWithoutUse[]) =>
-    some.map(({ name, place, unknown }) =>
-      plainText(`${name} (${formatPlace(place)})${unknown === undefined ? '' : `: ${unknown}`}`),
-    );
-  return {
-    unused: of(rules.filter(({ unknown }) => unknown === undefined)),
-    unknown: of(rules.filter(({ unknown }) => unknown !== undefined)),
-  };
+const RULES_TITLE = {
+  unused: 'Rules and grants without a use',
+  unknown: 'Rules and grants whose use is unknown',
+} as const;
+
+/**
+ * Describes the rules and grants that are unused, and those whose use the logs cannot determine, in one line each.
+ * Headings without lines are left out.
+ */
+export function describeRules({ rules }: UnusedAccess): readonly {
+  readonly title: string;
+  readonly lines: readonly string[];
+}[] {
+  const groups = Map.groupBy(rules, ({ unknown }) => (unknown === undefined ? 'unused' : 'unknown'));
+  return (['unused', 'unknown'] as const).flatMap((of) => {
+    const lines = groups.get(of)?.map(({ name, place, unknown }) => {
+      const why = unknown === undefined ? '' : `: ${unknown}`;
+      return plainText(`${name} (${formatPlace(place)})${why}`);
+    });
+    return lines ? [{ title: RULES_TITLE[of], lines }] : [];
+  });
 }
