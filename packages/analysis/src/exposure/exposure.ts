@@ -135,5 +135,15 @@ export interface Exposure {
   readonly pod?: { readonly workload: PodWorkload; readonly port: number | undefined };
 }
 
-/** The default fields of an exposure whose route forwards every call unchanged. */
-export const EVERY_CALL = { hosts: ['*'], matches: [], rewrite: () => NO_REWRITE } as const;
+/**
+ * Creates the exposure of a destination that an object publishes by itself, without a route. Every call is forwarded
+ * unchanged, unless `given` says otherwise.
+ */
+export function publishedExposure(
+  on: KubeObject,
+  path: Path,
+  given: Pick<Exposure, 'protocol' | 'entries' | 'destination' | 'service'> & Partial<Exposure>,
+): Exposure {
+  const everyCall = { hosts: ['*'], matches: [], rewrite: () => NO_REWRITE };
+  return { on, root: on, path, destinationPath: path, ...everyCall, ...given };
+}

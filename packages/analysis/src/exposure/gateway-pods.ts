@@ -22,10 +22,13 @@ export type IstioProxy = EntryProxy & { readonly by: 'istio' };
 
 const memoryOf = memoize((_mesh: MeshView) => createMemo());
 
+/** The members of a gateway's proxy that determine its Pods. */
+export type GatewayPods = Pick<IstioProxy, 'namespace' | 'selector' | 'confined'>;
+
 /** Lists the Pods that run a gateway. All namespaces are searched unless the gateway is confined to one. */
 export function listGatewayPods(
   mesh: MeshView,
-  { namespace, selector = {}, confined }: IstioProxy,
+  { namespace, selector = {}, confined }: GatewayPods,
 ): readonly PodWorkload[] {
   if (Object.keys(selector).length === 0) return [];
   // The result is cached because gateways in many namespaces may select the same Pods.
@@ -112,18 +115,24 @@ interface ServicePort {
   readonly target: number | undefined;
 }
 
-function servicePorts(mesh: MeshView, proxy: IstioProxy): readonly ServicePort[] {
-  const { namespace = mesh.config.rootNamespace, selector = {} } = proxy;
+/** Lists the Services whose selectors fit a gateway, which may be in front of its Pods if the files contain none. */
+export function listFittingServices(
+  mesh: MeshView,
+  { namespace = mesh.config.rootNamespace, selector = {} }: GatewayPods,
+): readonly Service[] {
   if (Object.keys(selector).length === 0) return [];
+  return mesh.within('Service', namespace).filter(({ spec }) => {
+    const given = labels(spec.selector);
+    return Object.keys(given).length > 0 && (selects(given, selector) || selects(selector, given));
+  });
+}
+
+function servicePorts(mesh: MeshView, proxy: GatewayPods): readonly ServicePort[] {
   const portsOf = (services: readonly Service[], names: ReadonlyMap<string, number>) =>
     services
       .flatMap(({ spec }) => items(spec.ports).filter(isTcp))
       .map((port) => ({ port: port.port, target: targetPortOf(names, port) }));
   const pods = listGatewayPods(mesh, proxy);
   if (pods.length > 0) return pods.flatMap((pod) => portsOf(mesh.servicesBefore(pod), pod.portNames));
-  const services = mesh.within('Service', namespace).filter(({ spec }) => {
-    const given = labels(spec.selector);
-    return Object.keys(given).length > 0 && (selects(given, selector) || selects(selector, given));
-  });
-  return portsOf(services, new Map());
+  return portsOf(listFittingServices(mesh, proxy), new Map());
 }

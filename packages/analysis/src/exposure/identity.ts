@@ -21,17 +21,17 @@ import {
   targetPortOf,
   type Workload,
 } from '@meshpass/istio';
-import { distinct, items, labels, listed, record, texts } from '@meshpass/istio/members';
+import { distinct, items, labels, listed, record } from '@meshpass/istio/members';
 import type { PortPolicy } from '../diff/port-policy.ts';
 import type { Protocol } from '../diff/workloads.ts';
 import { rewrittenMatches } from '../routes/rewrite.ts';
-import { findAddedCheck } from './added-checks.ts';
 import { describeObject } from './describe.ts';
 import { indexEnforcedPolicies, policiesAt } from './enforced.ts';
 import { type Enforcer, findEnforcer, isPod } from './enforcer.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
 import { type IstioProxy, listGatewayPods } from './gateway-pods.ts';
-import { type Patch, patchesAt, possiblePatches, unknownIfWidened } from './patches.ts';
+import { findPublication } from './internal.ts';
+import { findAddedCheck, type Patch, patchesAt, possiblePatches, unknownIfWidened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** A mesh, and whether it was read completely. In a complete mesh, an object that is missing does not exist. */
@@ -177,11 +177,7 @@ function refusedByAddress(
   points: readonly EnforcementPoint[],
   services: readonly Service[],
 ): Identity | undefined {
-  const through = services.find(
-    ({ spec }) =>
-      (spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0) &&
-      spec.externalTrafficPolicy !== 'Local',
-  );
+  const through = services.find((one) => findPublication(one) && one.spec.externalTrafficPolicy !== 'Local');
   const isRefusedThere = (one: EnforcementPoint) =>
     isRefused(mesh, { ...one, calls: { ...one.calls, throughNodes: true } });
   if (!through || points.every(isRefusedThere)) return undefined;
@@ -213,6 +209,12 @@ export interface EnforcementPoint {
   readonly port: number | undefined;
   readonly calls: UnauthenticatedCalls;
   readonly portPolicy: PortPolicy;
+}
+
+/** An enforcement point in front of a workload. */
+export interface WorkloadPoint extends EnforcementPoint {
+  /** The proxy that enforces `portPolicy`. */
+  readonly enforcer: Enforcer;
 }
 
 /** Lists the enforcement points of each Pod of a gateway. */
@@ -267,11 +269,10 @@ function identityAtWorkload(
   exposure: Exposure,
   entry: EntryPoint,
 ): Identity & { readonly enforcer: Enforcer } {
-  const points = workloadEnforcementPoints(known.mesh, exposure, entry).map((point) => {
-    // If the destination port is unknown, the ports that are mentioned in policies are merely candidates.
-    const enforcer = findEnforcer(known.mesh, point.proxy, destinationPort(exposure, point.proxy), exposure, entry);
-    return { enforcer, identity: identityAt(known, point, enforcer, entry, exposure) };
-  });
+  const points = workloadEnforcementPoints(known.mesh, exposure, entry).map((point) => ({
+    enforcer: point.enforcer,
+    identity: identityAt(known, point, entry),
+  }));
   if (points.length === 0) {
     const outside = exposure.external?.spec.location === 'MESH_INTERNAL' ? ELSEWHERE : OUTSIDE;
     return { ...outside, enforcer: { proxy: outside === OUTSIDE ? 'none' : 'unknown', reason: outside.reason } };
@@ -289,33 +290,20 @@ function weakest<T extends { readonly identity: Identity }>(all: readonly T[]): 
 const OUTSIDE: Identity = { state: 'none', reason: 'the destination is outside the mesh' };
 const ELSEWHERE: Identity = { state: 'unknown', reason: 'the workloads of its ServiceEntry are not among these files' };
 
-function identityAt(
-  known: KnownMesh,
-  point: EnforcementPoint,
-  enforcer: Enforcer,
-  ...on: [EntryPoint, Exposure]
-): Identity {
-  const found = unpatchedAt(known, point, enforcer, ...on);
-  if (enforcer.proxy !== 'sidecar') return found;
+function identityAt(known: KnownMesh, point: WorkloadPoint, entry: EntryPoint): Identity {
+  const found = unpatchedAt(known, point, entry);
+  if (point.enforcer.proxy !== 'sidecar') return found;
   return unknownIfWidened(found, 'SIDECAR_INBOUND', () => patchesAt(known.mesh, 'SIDECAR_INBOUND', point.proxy));
 }
 
-function unpatchedAt(
-  known: KnownMesh,
-  point: EnforcementPoint,
-  enforcer: Enforcer,
-  entry: EntryPoint,
-  exposure: Exposure,
-): Identity {
+function unpatchedAt(known: KnownMesh, point: WorkloadPoint, entry: EntryPoint): Identity {
   const { mesh } = known;
-  const { proxy, port } = point;
+  const { proxy, port, portPolicy, enforcer } = point;
   if (enforcer.proxy === 'none') return { state: 'none', reason: enforcer.reason! };
-  const portPolicy = policiesAt(mesh, enforcer, point, exposure) ?? point.portPolicy;
   if (portPolicy.unknown !== undefined) return atUnknownWaypoint(mesh, proxy);
-  const asked = { ...point, portPolicy };
-  if (isRefused(mesh, asked)) {
+  if (isRefused(mesh, point)) {
     const { object } = entry;
-    const byAddress = object?.kind === 'Service' && refusedByAddress(mesh, [asked], [object as Service]);
+    const byAddress = object?.kind === 'Service' && refusedByAddress(mesh, [point], [object as Service]);
     if (byAddress) return byAddress;
     return enforcer.proxy === 'unknown'
       ? { state: 'unknown', reason: enforcer.reason! }
@@ -323,23 +311,18 @@ function unpatchedAt(
   }
   const check = findAddedCheck(mesh, 'SIDECAR_INBOUND', proxy, port === undefined ? [] : [port]);
   if (check) return { state: 'assumed', reason: check };
-  if (answerAt(mesh, asked) === 'too large')
+  if (answerAt(mesh, point) === 'too large')
     return { state: 'unknown', reason: 'its policies are too large to evaluate' };
-  return refusedToPods(known, asked, enforcer, entry) ?? openAt(known, point, entry);
+  return refusedToPods(known, point, entry) ?? openAt(known, point, entry);
 }
 
 /**
  * Returns the identity if policies reject the gateway Pods in the files but would allow Pods that may exist elsewhere.
  */
-function refusedToPods(
-  { mesh, complete }: KnownMesh,
-  point: EnforcementPoint,
-  enforcer: Enforcer,
-  entry: EntryPoint,
-): Identity | undefined {
+function refusedToPods({ mesh, complete }: KnownMesh, point: WorkloadPoint, entry: EntryPoint): Identity | undefined {
   const seen = peersOfPods(mesh, entry);
   if (seen.length === 0 || !isRefused(mesh, { ...point, calls: { ...point.calls, peers: seen } })) return undefined;
-  if (complete) return { state: 'required', reason: `policies at the ${enforcer.proxy} refuse other calls` };
+  if (complete) return { state: 'required', reason: `policies at the ${point.enforcer.proxy} refuse other calls` };
   const places = podsAreIn(seen.map(({ namespace }) => namespace));
   return { state: 'unknown', reason: `policies at the workload refuse other calls only if ${places}` };
 }
@@ -375,7 +358,7 @@ export function workloadEnforcementPoints(
   mesh: MeshView,
   exposure: Exposure,
   entry: EntryPoint,
-): readonly EnforcementPoint[] {
+): readonly WorkloadPoint[] {
   const { workloads: policies } = indexEnforcedPolicies(mesh);
   const calls: UnauthenticatedCalls = {
     peers: peersOf(mesh, entry),
@@ -386,9 +369,14 @@ export function workloadEnforcementPoints(
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(mesh, exposure).flatMap((proxy) => {
     const port = destinationPort(exposure, proxy);
+    // If the port is unknown, the ports that are mentioned in policies are merely candidates.
+    const enforcer = findEnforcer(mesh, proxy, port, exposure, entry);
     const ports = port === undefined ? [undefined, ...policies.portsNamed] : [port];
     return ports.flatMap((one) =>
-      spoken.map((protocol) => ({ proxy, port: one, calls, portPolicy: policies.at(proxy, one, protocol) })),
+      spoken.map((protocol) => {
+        const byEnforcer = policiesAt(mesh, enforcer, { proxy, port: one }, exposure);
+        return { proxy, port: one, calls, enforcer, portPolicy: byEnforcer ?? policies.at(proxy, one, protocol) };
+      }),
     );
   });
 }

@@ -5,10 +5,11 @@
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
-import { type HTTPRoute, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
+import { type HTTPRoute, type Labels, type MeshView, type Path, type Service, selects } from '@meshpass/istio';
 import { items, labels, text, texts } from '@meshpass/istio/members';
 import { longRunningContainers } from './containers.ts';
-import type { EntryProxy, Identity } from './exposure.ts';
+import type { EntryKind, Identity } from './exposure.ts';
+import { type GatewayPods, listFittingServices, listGatewayPods } from './gateway-pods.ts';
 
 /** Maps annotations to the values that make a load balancer internal. */
 const INTERNAL: Readonly<Record<string, RegExp>> = {
@@ -83,8 +84,14 @@ export function whyInternalService({ metadata, spec }: Service): string | undefi
   return whyInternalBalancer(ranges === '' ? given : { ...given, [RANGES]: ranges }, text(spec.loadBalancerClass));
 }
 
-/** The Pods of a gateway, as described by its entry point. */
-type GatewayPods = Pick<EntryProxy & { readonly by: 'istio' }, 'namespace' | 'selector' | 'confined'>;
+/** Determines how a Service is published, and which field publishes it. Returns undefined if it is not published. */
+export function findPublication({ spec }: Service): { readonly kind: EntryKind; readonly path: Path } | undefined {
+  if (spec.type === 'LoadBalancer' || spec.type === 'NodePort') return { kind: spec.type, path: ['spec', 'type'] };
+  if (spec.type !== 'ExternalName' && texts(spec.externalIPs).length > 0) {
+    return { kind: 'externalIPs', path: ['spec', 'externalIPs'] };
+  }
+  return undefined;
+}
 
 /** Describes how the Pods of a gateway are published. */
 interface Reach {
@@ -115,35 +122,18 @@ export function uncheckedGatewayIdentity(mesh: MeshView, pods: GatewayPods, reas
  * Determines how the Pods of a gateway are published. A Service only selects Pods in its own namespace, so Services in
  * other namespaces do not matter, even if their selectors match.
  */
-export function determineReach(
-  mesh: MeshView,
-  { selector = {}, namespace = mesh.config.rootNamespace, confined = undefined }: GatewayPods,
-): Reach {
-  if (Object.keys(selector).length === 0) return NO_REACH;
-  const once = onceIn(mesh);
-  const key = JSON.stringify(selector);
-  const everywhere = once(`pods ${key}`, () => mesh.pods.filter((pod) => selects(selector, pod.labels)));
-  const pods = confined ? everywhere.filter((pod) => pod.namespace === namespace) : everywhere;
-  if (pods.length > 0) {
-    return once(`reach ${key} ${confined ? namespace : '*'}`, () => {
-      const found = [...Map.groupBy(pods, (pod) => pod.namespace)].map(([home, own]) =>
-        servicesIn(mesh, home).filter(({ spec }) => own.some((pod) => selects(labels(spec.selector), pod.labels))),
-      );
-      // If the files contain no Service for the Pods in a namespace, a Service outside the files may publish them.
-      return reachBy(
-        mesh,
-        found.flat(),
-        selector,
-        found.every((each) => each.length > 0),
-      );
-    });
-  }
-  return once(`reach ${key} ${namespace} ${confined}`, () => {
-    const services = servicesIn(mesh, namespace).filter(({ spec }) => {
-      const given = labels(spec.selector);
-      return selects(given, selector) || selects(selector, given);
-    });
-    return reachBy(mesh, services, selector, confined === true);
+export function determineReach(mesh: MeshView, gateway: GatewayPods): Reach {
+  const { selector = {}, namespace, confined = false } = gateway;
+  const pods = listGatewayPods(mesh, gateway);
+  const key = JSON.stringify([selector, (confined || pods.length === 0) && namespace, confined]);
+  return onceIn(mesh)(key, () => {
+    if (pods.length === 0) return reachBy(mesh, listFittingServices(mesh, gateway), selector, confined);
+    const found = [...Map.groupBy(pods, (pod) => pod.namespace).values()].map((own) =>
+      own.flatMap(mesh.servicesBefore),
+    );
+    // If the files contain no Service for the Pods in a namespace, a Service outside the files may publish them.
+    const certain = found.every((each) => each.length > 0);
+    return reachBy(mesh, found.flat(), selector, certain);
   });
 }
 
@@ -177,12 +167,8 @@ function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels,
     : { internal: undefined, unpublished: `${why}, and ${missing}` };
 }
 
-function servicesIn(mesh: MeshView, namespace: string): readonly Service[] {
-  return mesh.within('Service', namespace).filter(({ spec }) => Object.keys(labels(spec.selector)).length > 0);
-}
-
-function isPublished({ spec }: Service): boolean {
-  return spec.type === 'LoadBalancer' || spec.type === 'NodePort' || texts(spec.externalIPs).length > 0;
+function isPublished(service: Service): boolean {
+  return findPublication(service) !== undefined;
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Finds EnvoyFilters and extensions that change proxies. Their effect is not evaluated
+ * Finds EnvoyFilters and extensions that change proxies, and the checks that they add. Their effect is not evaluated
  * (docs/decisions/0019-unknown.md). Source: the EnvoyFilter reference.
  */
 import {
@@ -90,6 +90,60 @@ function selectorAt(one: Patch): Labels {
   return labels(one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : selectorOf(one));
 }
 
+/** Matches the Envoy HTTP filters that can authenticate or reject a call. */
+const CHECKS =
+  /(?:^envoy|\bfilters?\.http)\.(?:oauth2|jwt_authn|ext_authz|lua|wasm|ext_proc|golang|basic_auth|api_key_auth|rbac)(?:\.|$)/;
+
+/**
+ * Describes an authentication or authorization check that an EnvoyFilter or extension adds to the given proxies. The
+ * files do not show what the check decides. Returns undefined if there is none.
+ * @param ports the possible ports, or an empty list if they are unknown
+ */
+export function findAddedCheck(
+  mesh: MeshView,
+  position: PatchContext,
+  proxy: Pick<Workload, 'namespace' | 'labels'>,
+  ports: readonly number[] = [],
+): string | undefined {
+  const found = patchesAt(mesh, position, proxy, true).find((one) =>
+    one.kind === 'EnvoyFilter'
+      ? items(one.spec.configPatches).some((patch) => isAt(patch, position) && addsCheck(patch))
+      : isCheck(one) && appliesAt(one, position, ports),
+  );
+  if (!found) return undefined;
+  return `${describeObject(found)} ${found.kind === 'EnvoyFilter' ? 'adds a filter that may require one' : 'may require one'}`;
+}
+
+function addsCheck({ applyTo, patch }: ConfigPatch): boolean {
+  return (
+    applyTo === 'HTTP_FILTER' &&
+    /^(?:ADD|INSERT_\w+|REPLACE)$/.test(text(patch?.operation) ?? '') &&
+    filterTypes(patch?.value).some((one) => CHECKS.test(one))
+  );
+}
+
+function isCheck({ spec }: ProxyExtension): boolean {
+  return /^AUTH[NZ]$/.test(String(spec.phase));
+}
+
+/**
+ * Checks whether an extension applies at this position. Gateways count as clients. Source:
+ * `workloadModeForListenerClass` in pilot/pkg/model/extensions.go of Istio.
+ */
+function appliesAt({ spec }: ProxyExtension, position: PatchContext, known: readonly number[]): boolean {
+  const own = position === 'GATEWAY' ? 'CLIENT' : 'SERVER';
+  const isAmong = (ports: readonly { readonly number?: number }[]) =>
+    ports.length === 0 || known.length === 0 || ports.some(({ number }) => known.includes(number ?? 0));
+  const matches = items(spec.match);
+  return (
+    matches.length === 0 ||
+    matches.some(
+      ({ mode = 'UNDEFINED', ports }) =>
+        ['UNDEFINED', 'CLIENT_AND_SERVER', own].includes(mode) && isAmong(items(ports)),
+    )
+  );
+}
+
 /** Explains which object could add listeners to gateways. Returns undefined if there is no such object. */
 export function whyMoreListeners(mesh: MeshView): string | undefined {
   const found = mesh
@@ -121,7 +175,7 @@ export function unknownIfWidened(
 
 /** Checks whether an object could make a proxy accept more calls. */
 export function mayWidenAccess(one: Patch, position: PatchContext, byPolicies: boolean): boolean {
-  if (one.kind !== 'EnvoyFilter') return byPolicies && /^AUTH[NZ]$/.test(String(one.spec.phase));
+  if (one.kind !== 'EnvoyFilter') return byPolicies && isCheck(one);
   return items(one.spec.configPatches)
     .filter((patch) => isAt(patch, position))
     .some((patch) => !adds(patch) || (byPolicies && patch.applyTo === 'HTTP_FILTER' && precedesPolicies(patch)));

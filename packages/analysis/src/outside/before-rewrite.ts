@@ -3,7 +3,7 @@ import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '.
 import { classOf } from '../diff/formula/pattern.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
-import { opaque } from '../routes/match-condition.ts';
+import { opaque } from '../routes/opaque.ts';
 import { type PathRewrite, type Rewrite, rewrittenHeader } from '../routes/rewrite.ts';
 
 type TextOf = Extract<Test, { readonly op: 'text' }>;

@@ -12,10 +12,10 @@ import { ALWAYS, any, type Condition, not, testsOf, text } from '../diff/formula
 import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
+import { describeEntry } from '../exposure/describe.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
-import { opaqueReason } from '../routes/match-condition.ts';
-import { approximateCondition } from './bounds.ts';
-import { createConditionNumbering } from './content.ts';
+import { approximateCondition, opaqueReason } from '../routes/opaque.ts';
 import { describeOutsideCalls, formatWitness, witnessRequest } from './describe.ts';
 import { computeOutsideReach, type OutsideDecision, type OutsideReach } from './outside.ts';
 import { selectionChanges } from './pods-of.ts';
@@ -147,11 +147,11 @@ function unknownBecause(reason: string): Result {
  * they can only be compared with each other.
  */
 function whyIncomparable(states: readonly [OutsideReach, OutsideReach], destination: string): string | undefined {
-  const [was, is] = states;
-  const absent = [...was.absentOf(destination), ...is.absentOf(destination)];
-  if (absent.length === 0 || states.every((state) => state.absentOf(destination).length > 0)) return undefined;
-  const others = states.some((state) => state.absentOf(destination).length === 0 && state.hasKnown(destination));
-  return others ? `the listeners of ${absent.join(', ')} are not known` : undefined;
+  const entries = states.map((state) => state.entriesOf(destination));
+  const absent = entries.flat().filter(({ object }) => !object);
+  const isAbsent = (some: readonly EntryPoint[]) => some.some(({ object }) => !object);
+  if (absent.length === 0 || entries.every(isAbsent) || entries.some((some) => some.length === 0)) return undefined;
+  return `the listeners of ${[...new Set(absent.map(describeEntry))].join(', ')} are not known`;
 }
 
 /**
@@ -295,6 +295,34 @@ function* sendable(space: Space, set: Node): Generator<Product> {
 function isNormal({ texts }: Call): boolean {
   const path = texts.get('path');
   return path === undefined || normalizePath(path, 'BASE') === path;
+}
+
+/** Creates a function that numbers formulas by their content. Formulas that have the same number are equal. */
+function createConditionNumbering(): (condition: Condition) => number {
+  const numbers = new Map<string, number>();
+  const known = new WeakMap<Condition, number>();
+  const numberOf = (condition: Condition): number => {
+    let number = known.get(condition);
+    if (number === undefined) {
+      const text = textOf(condition);
+      number = numbers.get(text) ?? numbers.size;
+      numbers.set(text, number);
+      known.set(condition, number);
+    }
+    return number;
+  };
+  const textOf = (condition: Condition): string => {
+    switch (condition.op) {
+      case 'all':
+      case 'any':
+        return `${condition.op} ${condition.of.map(numberOf).join()}`;
+      case 'not':
+        return `not ${numberOf(condition.of)}`;
+      default:
+        return JSON.stringify(condition);
+    }
+  };
+  return numberOf;
 }
 
 /**

@@ -29,7 +29,8 @@ import {
   rulesOf,
 } from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
-import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
+import { type Listener, matchCondition } from '../routes/match-condition.ts';
+import { opaque } from '../routes/opaque.ts';
 import { type RankedStep, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 

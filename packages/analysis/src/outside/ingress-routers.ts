@@ -15,7 +15,8 @@ import {
   redirectsEveryCall,
 } from '../exposure/entries/ingresses.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
-import { type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
+import { type Listener, matchCondition } from '../routes/match-condition.ts';
+import { opaque } from '../routes/opaque.ts';
 import { segmentPrefix } from '../routes/text-match.ts';
 import { type RankedStep, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';

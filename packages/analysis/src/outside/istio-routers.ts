@@ -11,7 +11,8 @@ import {
 } from '../exposure/entries/gateway-tables.ts';
 import { routeExposures, toEntryPoint } from '../exposure/entries/virtual-services.ts';
 import { trustedHops, whyReadersUnknown } from '../exposure/gateway-pods.ts';
-import { hostCondition, type Listener, matchCondition, opaque } from '../routes/match-condition.ts';
+import { hostCondition, type Listener, matchCondition } from '../routes/match-condition.ts';
+import { opaque } from '../routes/opaque.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 

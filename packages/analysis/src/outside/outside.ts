@@ -22,6 +22,7 @@ import { type Call, meets } from '../diff/formula/call.ts';
 import { any, type Condition } from '../diff/formula/condition.ts';
 import { describeEntry, describeObject } from '../exposure/describe.ts';
 import { isCheck, securityPoliciesOf } from '../exposure/entries/gateway-routes.ts';
+import type { EntryPoint } from '../exposure/exposure.ts';
 import { patchesAtEntry, patchesAtWorkloads } from '../exposure/identity.ts';
 import { directRouters } from './direct-routers.ts';
 import { gatewayApiRouters } from './gateway-api-routers.ts';
@@ -57,10 +58,8 @@ export interface OutsideReach {
   readonly callsOf: (destination: string) => Condition;
   /** Decides whether a call reaches a destination, and explains why. */
   readonly decide: (call: Call, destination: string) => OutsideDecision;
-  /** Lists the entry points of a destination that are not in the files. */
-  readonly absentOf: (destination: string) => readonly string[];
-  /** Whether at least one entry point of a destination is in the files. */
-  readonly hasKnown: (destination: string) => boolean;
+  /** Lists the entry points of a destination. */
+  readonly entriesOf: (destination: string) => readonly EntryPoint[];
   /** Returns the settings that select the Pods of a destination. */
   readonly selectionOf: (destination: string) => ReadonlyMap<string, string>;
   /** Returns the objects that affect calls to a destination but are not evaluated, with their content. */
@@ -82,35 +81,31 @@ export function computeOutsideReach(resources: readonly Resource[], rootNamespac
     ...ingressRouters(mesh),
     ...directRouters(mesh),
   ].filter(({ virtualHosts }) => virtualHosts.length > 0);
-  const byDestination = new Map<string, Router[]>();
-  for (const router of routers) {
-    for (const destination of routerDestinations(router)) {
-      const known = byDestination.get(destination);
-      if (known) known.push(router);
-      else byDestination.set(destination, [router]);
-    }
-  }
+  const leading = routers.flatMap((router) => routerDestinations(router).map((to) => ({ to, router })));
+  const byDestination = new Map(
+    [...Map.groupBy(leading, ({ to }) => to)].map(([to, some]) => [to, some.map(({ router }) => router)]),
+  );
   const targets = routers.flatMap(({ virtualHosts }) =>
     virtualHosts.flatMap(({ steps }) => steps.flatMap((step) => step.targets)),
   );
   const meant = new Map(targets.map((target) => [formatDestination(target), target.destination]));
   const routersOf = (destination: string) => byDestination.get(destination) ?? [];
-  const callersTo = (destination: string) =>
-    routersOf(destination).flatMap(({ entry }) =>
-      entry.proxy.by === 'istio' ? gatewayCallers(mesh, entry.proxy) : [],
-    );
+  const entriesOf = (destination: string) => routersOf(destination).map(({ entry }) => entry);
   return {
     destinations: [...byDestination.keys()],
     callsOf: (destination) => any(routersOf(destination).map((router) => callsReaching(router, destination))),
     decide: (call, destination) => decide(routers, routersOf(destination), call, destination),
-    absentOf: (destination) => [
-      ...new Set(routersOf(destination).flatMap(({ entry }) => (entry.object ? [] : [describeEntry(entry)]))),
-    ],
-    selectionOf: (destination) => podSelection(mesh, meant.get(destination), callersTo(destination)),
+    entriesOf,
+    selectionOf: (destination) => {
+      const callers = entriesOf(destination).flatMap(({ proxy }) =>
+        proxy.by === 'istio' ? gatewayCallers(mesh, proxy) : [],
+      );
+      return podSelection(mesh, meant.get(destination), callers);
+    },
     patchesOf: (destination) => {
       const workloads = meant.get(destination);
       const patches = [
-        ...routersOf(destination).flatMap(({ entry }) => [
+        ...entriesOf(destination).flatMap((entry) => [
           ...patchesAtEntry(mesh, entry.proxy),
           ...possiblePolicies(mesh, entry),
         ]),
@@ -124,7 +119,6 @@ export function computeOutsideReach(resources: readonly Resource[], rootNamespac
     },
     namesWithCertificate: (destination) =>
       new Set(routersOf(destination).flatMap((router) => namesTakenFrom(router, routers))),
-    hasKnown: (destination) => routersOf(destination).some(({ entry }) => entry.object !== undefined),
     assumed: [
       ...new Set(
         routers.flatMap(({ entry }) =>
@@ -136,7 +130,7 @@ export function computeOutsideReach(resources: readonly Resource[], rootNamespac
 }
 
 /** Lists the policies that may apply to a Gateway that is in the files but whose Pods are unknown. */
-function possiblePolicies(mesh: MeshView, { object, proxy }: Router['entry']): readonly AuthorizationPolicy[] {
+function possiblePolicies(mesh: MeshView, { object, proxy }: EntryPoint): readonly AuthorizationPolicy[] {
   if (!object || proxy.by !== 'istio' || proxy.selector) return [];
   const places = new Set([mesh.config.rootNamespace, object.metadata.namespace, proxy.namespace ?? '']);
   return [...places].flatMap((place) => mesh.within('AuthorizationPolicy', place));
@@ -207,20 +201,15 @@ function decide(
   call: Call,
   destination: string,
 ): OutsideDecision {
-  const best = leading
-    .filter((router) => meets(call, listenerCondition(router)))
-    .map((router) => explain(router, call, destination))
-    .reduce<Explained | undefined>((found, one) => (found && found[0] >= one[0] ? found : one), undefined);
-  if (best && best[0] > ELSEWHERE) return best[1]();
-  let found: Explained | undefined;
-  for (const router of there) {
+  let best: Explained | undefined;
+  for (const [index, router] of [...leading, ...there].entries()) {
+    if (index >= leading.length && best && best[0] >= ELSEWHERE) break;
     if (!meets(call, listenerCondition(router))) continue;
     const one = explain(router, call, destination);
-    if (!found || one[0] > found[0]) found = one;
-    if (one[0] === ELSEWHERE) break;
+    if (!best || one[0] > best[0]) best = one;
   }
   const listener = call.texts.get('listener');
-  return found?.[1]() ?? { reached: false, reason: `no entry point for ${listener}`, place: undefined };
+  return best?.[1]() ?? { reached: false, reason: `no entry point for ${listener}`, place: undefined };
 }
 
 function explain(router: Router, call: Call, destination: string): Explained {

@@ -61,6 +61,11 @@ export function selectionChanges(
   });
 }
 
+/** Returns the server name that a gateway uses for its connection to a workload (`BuildDNSSrvSubsetKey` in Istio). */
+export function serverNameOf({ host, port, subset }: Target['destination']): string {
+  return `outbound_.${port ?? ''}_.${subset ?? ''}_.${host}`;
+}
+
 interface GatewayTls {
   /** The reason why it is unknown which identity the workload sees. */
   readonly unknown?: string;

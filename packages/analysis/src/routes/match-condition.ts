@@ -1,24 +1,19 @@
 /**
  * Translates the matches of routes to formulas. Every kind of route is first converted to Istio's HttpMatch. Anything
- * that formulas cannot express becomes an opaque flag. Opaque flags can only be compared for equality, because their
- * meaning is unknown.
+ * that formulas cannot express becomes an opaque flag.
  */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from '../diff/formula/condition.ts';
 import { parseRegex } from '../diff/formula/regex.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
+import { opaque } from './opaque.ts';
 
 /** A listener of an entry point. */
 export interface Listener {
   readonly protocol: 'http' | 'https' | 'tls' | 'tcp' | 'udp';
   /** The port number. Undefined if the entry point is not in the files. */
   readonly port: number | undefined;
-}
-
-/** Creates an opaque condition, which stands for a test that formulas cannot express. */
-export function opaque(reason: string): Condition {
-  return flag(`opaque:${reason}`);
 }
 
 /** Translates the host of a route to a condition. The host is `*`, a wildcard such as `*.example.com`, or a name. */
@@ -149,9 +144,4 @@ function stringCondition(field: TextField, match: StringMatch | undefined): Cond
 function isEveryPath(field: TextField, test: TextTest): boolean {
   if (test.form !== 'prefix') return false;
   return test.text === '' ? field === 'path' : field === 'path' && test.text === '/';
-}
-
-/** Returns the reason for an opaque field, or undefined for other fields. */
-export function opaqueReason(field: string): string | undefined {
-  return field.startsWith('opaque:') ? field.slice('opaque:'.length) : undefined;
 }

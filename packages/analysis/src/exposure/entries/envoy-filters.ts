@@ -13,7 +13,7 @@ import {
   serviceName,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
-import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
+import { type EntryPoint, type Exposure, publishedExposure } from '../exposure.ts';
 import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
@@ -89,19 +89,15 @@ function exposureOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch, ind
   const { applyTo = '' } = patch;
   const path: Path = ['spec', 'configPatches', index];
   const withoutPolicies = LISTENERS.has(applyTo);
-  return {
-    on: filter,
-    root: filter,
-    path,
+  return publishedExposure(filter, path, {
     destinationPath: [...path, 'applyTo'],
     protocol: withoutPolicies ? 'tcp' : 'http',
     entries: [entryOf(mesh, filter, patch)],
-    ...EVERY_CALL,
     hosts: domainsIn(patch),
     matches: matchesIn(patch.patch?.value),
     destination: { host, subset: subset || undefined, port: Number(port) || undefined },
     service: serviceName(host, mesh.config.clusterDomain) && mesh.serviceAt(host),
-  };
+  });
 }
 
 function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): EntryPoint {

@@ -132,7 +132,7 @@ function mergedServers(mesh: MeshView, servers: readonly ServerLocation[]): read
   const byPod = new Map<PodWorkload, string[]>();
   const alone: string[][] = [];
   for (const text of texts) {
-    const pods = listGatewayPods(mesh, { by: 'istio', namespace: undefined, selector: bySelector.get(text)! });
+    const pods = listGatewayPods(mesh, { namespace: undefined, selector: bySelector.get(text)! });
     if (pods.length === 0) alone.push([text]);
     for (const pod of pods) byPod.set(pod, [...(byPod.get(pod) ?? []), text]);
   }

@@ -14,10 +14,9 @@ import {
   serverHost,
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
-import { type EntryPoint, EVERY_CALL, type Exposure } from '../exposure.ts';
-import { determineReach, whyInternalService } from '../internal.ts';
+import { type EntryPoint, type Exposure, publishedExposure } from '../exposure.ts';
+import { determineReach, findPublication, whyInternalService } from '../internal.ts';
 import { isGatewayService } from './gateway-service.ts';
-import { findPublication } from './services.ts';
 import { toEntryPoint } from './virtual-services.ts';
 
 /** Lists the Services to which AUTO_PASSTHROUGH servers forward connections. */
@@ -51,20 +50,8 @@ function exposuresOfHost(
   return mesh.all('Service').flatMap((service): readonly Exposure[] => {
     const host = fullHost(service.metadata.name, service.metadata.namespace, clusterDomain);
     if (!coversHost(pattern, host) || isGatewayService(mesh, service)) return [];
-    return [
-      {
-        on: gateway,
-        root: gateway,
-        path,
-        destinationPath: path,
-        protocol: 'tls',
-        entries,
-        ...EVERY_CALL,
-        hosts: [host],
-        destination: { host, subset: undefined, port: undefined },
-        service,
-      },
-    ];
+    const destination = { host, subset: undefined, port: undefined };
+    return [publishedExposure(gateway, path, { protocol: 'tls', entries, hosts: [host], destination, service })];
   });
 }
 

@@ -15,9 +15,10 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
 import { longRunningContainers } from '../containers.ts';
-import { type EntryKind, type EntryPoint, EVERY_CALL, type Exposure, type Identity } from '../exposure.ts';
+import { type EntryKind, type EntryPoint, type Exposure, type Identity, publishedExposure } from '../exposure.ts';
+import { findPublication } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
-import { findPublication, NO_GATEWAY } from './services.ts';
+import { NO_GATEWAY } from './services.ts';
 
 /** The namespaces of node agents, which depend on the host network. */
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'calico-system']);
@@ -69,28 +70,21 @@ function portsOf(mesh: MeshView, { pod, podPath, namespace }: PodWorkload): read
 
 function exposureOf(workload: PodWorkload, { kind, path, port, at }: PodPort): Exposure {
   const { object, namespace, name } = workload;
-  return {
-    ...EVERY_CALL,
-    protocol: 'tcp',
-    service: undefined,
-    on: object,
-    root: object,
-    path,
-    destinationPath: path,
-    entries: [
-      {
-        kind,
-        name: `${namespace}/${name}`,
-        object,
-        ports: [{ number: at, protocol: undefined }],
-        proxy: { by: 'none' },
-        own: port === undefined ? UNDECLARED : NO_GATEWAY,
-        internal: undefined,
-      },
-    ],
-    destination: { host: `${name}.${namespace}`, subset: undefined, port },
-    pod: { workload, port },
+  const entry: EntryPoint = {
+    kind,
+    name: `${namespace}/${name}`,
+    object,
+    ports: [{ number: at, protocol: undefined }],
+    proxy: { by: 'none' },
+    own: port === undefined ? UNDECLARED : NO_GATEWAY,
+    internal: undefined,
   };
+  return publishedExposure(object, path, atPod(workload, port, entry));
+}
+
+function atPod(workload: PodWorkload, port: number | undefined, entry: EntryPoint) {
+  const destination = { host: `${workload.name}.${workload.namespace}`, subset: undefined, port };
+  return { protocol: 'tcp', entries: [entry], destination, service: undefined, pod: { workload, port } } as const;
 }
 
 const UNDECLARED: Identity = {
@@ -125,20 +119,7 @@ function ofSidecar(mesh: MeshView, sidecar: Sidecar): readonly Exposure[] {
       own: requiredByTls(record(tls)),
       internal: undefined,
     };
-    return [
-      {
-        ...EVERY_CALL,
-        protocol: 'tcp',
-        service: undefined,
-        on: sidecar,
-        root: workload.object,
-        path,
-        destinationPath: path,
-        entries: [entry],
-        destination: { host: `${workload.name}.${namespace}`, subset: undefined, port: port?.number },
-        pod: { workload, port: port?.number },
-      },
-    ];
+    return [publishedExposure(sidecar, path, { ...atPod(workload, port?.number, entry), root: workload.object })];
   });
 }
 

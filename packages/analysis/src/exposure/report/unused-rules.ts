@@ -21,9 +21,17 @@ import { listed } from '@meshpass/istio/members';
 import { type Endpoint, endpointsOf } from '../../diff/endpoint.ts';
 import { all, any, type Condition, flag, not, path, text } from '../../diff/formula/condition.ts';
 import { indexPolicies } from '../../diff/policy-index.ts';
-import { type LogFields, logFieldText, refusalOf } from './access-log.ts';
-import { evaluateLoggedCall, type LoggedCall, listMissingFields, loggedCall } from './logged-call.ts';
-import { createLogLocator, type LoggedPlace } from './logged-place.ts';
+import {
+  createLogLocator,
+  evaluateLoggedCall,
+  type LogFields,
+  type LoggedCall,
+  type LoggedPlace,
+  listMissingFields,
+  logFieldText,
+  loggedCall,
+  refusalOf,
+} from './access-log.ts';
 
 /** A mesh whose rules and grants are compared with the access logs. */
 export interface LoggedMesh {

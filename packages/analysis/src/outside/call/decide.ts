@@ -12,7 +12,7 @@ import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
 import { patchesAtEntry } from '../../exposure/identity.ts';
 import { type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
-import { evaluateThreeValued } from '../../routes/truth.ts';
+import { evaluateThreeValued } from '../../routes/opaque.ts';
 import { gatewayCallers } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
 import { type OutsideAnswer, type PartialAnswer, refusal, unknownAnswer } from './answer.ts';

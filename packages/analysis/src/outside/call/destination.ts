@@ -6,7 +6,7 @@ import type { Call, HttpCall } from '../../evaluate/call.ts';
 import { type Endpoint, findEndpoints } from '../../evaluate/target.ts';
 import { evaluate } from '../../evaluate/verdict.ts';
 import { rewrittenHeader, rewrittenPath } from '../../routes/rewrite.ts';
-import { clientTlsOf, destinationSettingsOf } from '../pods-of.ts';
+import { clientTlsOf, destinationSettingsOf, serverNameOf } from '../pods-of.ts';
 import type { Target } from '../router.ts';
 import { formatDestination } from '../router.ts';
 import { type PartialAnswer, unknownAnswer } from './answer.ts';
@@ -47,7 +47,7 @@ export function resolveAtDestination(
     selects(labelsOf, authorizer.workload.labels),
   );
   if (endpoints.length === 0) return unknown(`no workload of ${host} has the labels of subset ${subset}`);
-  const sni = `outbound_.${port}_.${subset ?? '_'}_.${host}`.replace('_._._.', '_._.');
+  const sni = serverNameOf({ host, port, subset });
   return endpoints.map((endpoint) =>
     atWorkload(mesh, endpoint, target, call, { sni, destination, required: tls.required }),
   );

@@ -1,6 +1,6 @@
 import { loadManifests, viewMesh } from '@meshpass/istio';
 import { expect, test } from 'vitest';
-import { findAddedCheck } from '../../src/exposure/added-checks.ts';
+import { findAddedCheck } from '../../src/exposure/patches.ts';
 
 const filter = (more: Readonly<Record<string, string>> = {}) => {
   const { namespace = 'istio-ingress', labels = '{istio: ingressgateway}', context = 'GATEWAY', type } = more;
