@@ -5,9 +5,16 @@
  */
 
 import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
-import { type HTTPRoute, type Labels, type MeshView, type Path, type Service, selects } from '@meshpass/istio';
-import { items, labels, text, texts } from '@meshpass/istio/members';
-import { longRunningContainers } from './containers.ts';
+import {
+  type HTTPRoute,
+  type Labels,
+  type MeshView,
+  type Path,
+  type PodSpec,
+  type Service,
+  selects,
+} from '@meshpass/istio';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import type { EntryKind, Identity } from './exposure.ts';
 import { type GatewayPods, listFittingServices, listGatewayPods } from './gateway-pods.ts';
 
@@ -204,6 +211,24 @@ function isOnNode(mesh: MeshView, selector: Labels): boolean {
           items(container.ports).some(({ hostPort }) => hostPort !== undefined),
         )),
   );
+}
+
+type Container = NonNullable<PodSpec['containers']>[number];
+
+/**
+ * Lists the containers that run for as long as their Pod does, with their paths in the Pod spec. Init containers are
+ * included if they have `restartPolicy: Always`. Source: "Sidecar Containers" in the Kubernetes documentation.
+ */
+export function longRunningContainers({
+  containers,
+  initContainers,
+}: PodSpec): readonly { readonly container: Container; readonly path: Path }[] {
+  return [
+    ...items(containers).map((container, index) => ({ container, path: ['containers', index] })),
+    ...items(initContainers).flatMap((container, index) =>
+      record(container).restartPolicy === 'Always' ? [{ container, path: ['initContainers', index] }] : [],
+    ),
+  ];
 }
 
 /** Collects the names of all Services that are backends of an Ingress or a Gateway API route. */

@@ -31,8 +31,7 @@ import { isNarrow } from '../exposure/internal.ts';
 import { findAddedCheck } from '../exposure/patches.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
 import { opaque } from '../routes/opaque.ts';
-import type { Rewrite } from '../routes/rewrite.ts';
-import { preRewriteCondition } from './before-rewrite.ts';
+import { preRewriteCondition, type Rewrite } from '../routes/rewrite.ts';
 import { clientTlsOf, gatewayCallers, serverNameOf } from './pods-of.ts';
 import type { Target } from './router.ts';
 

@@ -1,19 +1,22 @@
 /**
  * Finds VirtualServices that route calls for a granted host to a service outside the grant. istiod sends these routes
  * to the grant's workspaces just as it does to other sidecars, so the other service rejects the workspaces' calls.
+ * Routes are read as istiod translates them for sidecars (pilot/pkg/networking/core/route).
  */
 
 import {
   coversHost,
+  type Destination,
   fullHost,
   isExportedTo,
+  type L4Match,
   type MeshView,
   type Path,
   type Place,
   type VirtualService,
 } from '@meshpass/istio';
-import { listed, texts } from '@meshpass/istio/members';
-import { possibleDestinations, type SidecarCall } from './destinations.ts';
+import { items, listed, texts } from '@meshpass/istio/members';
+import { isCatchAll, type VirtualServiceRoute, virtualServiceRoutes } from './http-routes.ts';
 
 /** The ports that a grant covers. If a port number is missing, it is unknown and could be any port. */
 export interface GrantReach {
@@ -127,4 +130,87 @@ export function describeRouteOutside({ grant, called, to, does }: RouteOutsideGr
     case 'refused':
       return `calls to ${from} go to ${which}: a Codespace on this route is refused with agent_route_not_granted`;
   }
+}
+
+/** A call from a sidecar. Nothing is known about the caller except its namespace. */
+interface SidecarCall {
+  /** The namespace of the caller. */
+  readonly from: string;
+  readonly host: string;
+  readonly port: number | undefined;
+  readonly protocol: 'http' | 'tcp';
+}
+
+interface RoutedTo {
+  /** The VirtualService that contains the route, which is either the root itself or a delegate. */
+  readonly on: VirtualService;
+  /** The path to the destination's host. */
+  readonly path: Path;
+  /** The host as written in the route. */
+  readonly host: string;
+  readonly port: number | undefined;
+  readonly mirrored: boolean;
+}
+
+/**
+ * Lists the destinations to which a VirtualService could route the call. Routes after a catch-all route are ignored.
+ */
+export function possibleDestinations(root: VirtualService, called: SidecarCall, mesh: MeshView): readonly RoutedTo[] {
+  const kinds = called.protocol === 'http' ? (['http'] as const) : (['tls', 'tcp'] as const);
+  return kinds.flatMap((kind) =>
+    takenRoutes(
+      virtualServiceRoutes(mesh)(root).filter(({ protocol }) => protocol === kind),
+      called,
+    ).flatMap(destinationsAt),
+  );
+}
+
+/** Lists the routes that could match the call. For non-HTTP connections, only the first match applies. */
+function takenRoutes(routes: readonly VirtualServiceRoute[], called: SidecarCall): readonly VirtualServiceRoute[] {
+  const found: VirtualServiceRoute[] = [];
+  for (const at of routes) {
+    const met = at.matches.filter((one) => mayMeet(one, called));
+    if (at.matches.length > 0 && met.length === 0) continue;
+    found.push(at);
+    if (at.protocol !== 'http' || at.matches.length === 0 || met.some(isCatchAll)) break;
+  }
+  return found;
+}
+
+function destinationsAt({
+  on,
+  path: at,
+  route,
+  destinations: given,
+  mirrors,
+}: VirtualServiceRoute): readonly RoutedTo[] {
+  if (route?.redirect || route?.directResponse) return [];
+  const weighted = route ? items(route.route) : given;
+  const destinations = weighted.flatMap(({ destination, weight = 0 }, nth) =>
+    // Istio ignores a destination with weight 0 if the route has other destinations.
+    weighted.length > 1 && weight === 0
+      ? []
+      : toDestination(on, destination, [...at, 'route', nth, 'destination'], false),
+  );
+  return [...destinations, ...mirrors.flatMap((one) => toDestination(one.on, one.destination, one.path, true))];
+}
+
+function toDestination(
+  on: VirtualService,
+  { host, port }: Destination = {},
+  path: Path,
+  mirrored: boolean,
+): readonly RoutedTo[] {
+  return host === undefined ? [] : [{ on, path: [...path, 'host'], host, port: port?.number, mirrored }];
+}
+
+/**
+ * Checks whether a match could apply to the call. Callers are assumed to have none of the labels that a route can
+ * require.
+ */
+function mayMeet({ gateways = [], port, sourceNamespace, sourceLabels = {} }: L4Match, called: SidecarCall): boolean {
+  if (gateways.length > 0 && !gateways.includes('mesh')) return false;
+  if (port !== undefined && called.port !== undefined && port !== called.port) return false;
+  if (sourceNamespace !== undefined && sourceNamespace !== '' && sourceNamespace !== called.from) return false;
+  return Object.keys(sourceLabels).length === 0;
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { html } from '../../src/exposure/report/markup.ts';
+import { html } from '../../src/exposure/report/html.ts';
 import { printExposureHtml } from '../../src/exposure.ts';
 import { HOSTILE, HOSTILE_MESH, reportFor, SHOP } from './shop.ts';
 

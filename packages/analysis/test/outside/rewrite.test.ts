@@ -2,8 +2,7 @@
 import { expect, it } from 'vitest';
 import { type Call, meets } from '../../src/diff/formula/call.ts';
 import { parsePathTest, passesTest } from '../../src/diff/formula/text-test.ts';
-import { preRewriteCondition } from '../../src/outside/before-rewrite.ts';
-import { type PathRewrite, type Rewrite, rewrittenPath } from '../../src/routes/rewrite.ts';
+import { type PathRewrite, preRewriteCondition, type Rewrite, rewrittenPath } from '../../src/routes/rewrite.ts';
 
 const LETTERS = ['/', 'a', 'b'];
 const PATHS = Array.from({ length: 6 }, (_, length) => length).flatMap((length) =>

@@ -3,8 +3,8 @@ import { type HttpMatch, loadManifests, type VirtualService, viewMesh } from '@m
 import { describe, expect, it, test } from 'vitest';
 import { listExposures } from '../../src/exposure.ts';
 import { compareOutside } from '../../src/outside/compare.ts';
-import { possibleDestinations } from '../../src/routes/destinations.ts';
 import { isCatchAll, isRestrictedToSources } from '../../src/routes/http-routes.ts';
+import { possibleDestinations } from '../../src/routes/outside-grant.ts';
 
 test.each<readonly [boolean, HttpMatch]>([
   [true, {}],

@@ -14,9 +14,8 @@ import {
   targetPortOf,
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
-import { longRunningContainers } from '../containers.ts';
 import { type EntryKind, type EntryPoint, type Exposure, type Identity, publishedExposure } from '../exposure.ts';
-import { findPublication } from '../internal.ts';
+import { findPublication, longRunningContainers } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 import { NO_GATEWAY } from './services.ts';
 

@@ -19,7 +19,7 @@ import {
 } from '@meshpass/istio';
 import { items, record, text, texts } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
-import { indexEnforcedPolicies } from '../../exposure/enforced.ts';
+import { indexEnforcedPolicies } from '../../exposure/enforcer.ts';
 import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import { filterTypes } from '../../exposure/patches.ts';
 import type { LintContext } from '../context.ts';

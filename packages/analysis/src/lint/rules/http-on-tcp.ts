@@ -9,7 +9,7 @@ import {
   type WorkloadPort,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
-import { indexEnforcedPolicies } from '../../exposure/enforced.ts';
+import { indexEnforcedPolicies } from '../../exposure/enforcer.ts';
 import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import type { LintContext } from '../context.ts';
 import { conditionsOf, operationsOf, type PolicyRule, policyRules, sourcesOf } from '../parts.ts';

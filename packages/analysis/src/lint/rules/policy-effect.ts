@@ -12,7 +12,7 @@ import {
 } from '@meshpass/istio';
 import { items, listed, texts } from '@meshpass/istio/members';
 import { describeObject } from '../../exposure/describe.ts';
-import { indexEnforcedPolicies } from '../../exposure/enforced.ts';
+import { indexEnforcedPolicies } from '../../exposure/enforcer.ts';
 import type { LintContext } from '../context.ts';
 import {
   conditionsOf,
