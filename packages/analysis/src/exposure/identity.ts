@@ -258,6 +258,11 @@ function guardsAt(mesh: MeshView, proxy: IstioProxy, protocol: Protocol): Guards
   });
 }
 
+/** Lists the proxies of a gateway that have different policies. */
+export function gatewayProxiesByPolicy(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
+  return guardsAt(mesh, proxy, 'http').map(([point]) => point!.proxy);
+}
+
 function keyOf({ namespace, selector, confined }: IstioProxy): string {
   return JSON.stringify([namespace, selector, confined]);
 }

@@ -1,10 +1,9 @@
-/** Finds the gateways on a port: the routers that share its listener, and the proxies that serve them. */
+/** Finds the gateways on a port, which are the routers that share its listener. */
 import { memoize } from '@meshpass/identity/memory/memoize';
-import { coversHost, type KubernetesGateway, type MeshView, serverHost, type Workload } from '@meshpass/istio';
+import { coversHost, type KubernetesGateway, type MeshView, serverHost } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
 import type { EntryPoint } from '../../exposure/exposure.ts';
 import { listGatewayPods } from '../../exposure/gateway-pods.ts';
-import { entryEnforcementPoints } from '../../exposure/identity.ts';
 import { gatewayApiRouters } from '../gateway-api-routers.ts';
 import { istioRouters } from '../istio-routers.ts';
 import { type Router, serverOf } from '../router.ts';
@@ -48,15 +47,6 @@ function sharePods(mesh: MeshView, one: EntryPoint, other: EntryPoint): boolean 
   if (one.kind === other.kind || one.proxy.by !== 'istio' || other.proxy.by !== 'istio') return false;
   const known = new Set(listGatewayPods(mesh, one.proxy));
   return listGatewayPods(mesh, other.proxy).some((pod) => known.has(pod));
-}
-
-/**
- * Lists the proxies of a gateway that have different policies. Unknown Pods are assumed to have the labels in the
- * selector.
- */
-export function listGatewayProxies(mesh: MeshView, entry: EntryPoint): readonly Workload[] {
-  const exposure = { hosts: [], matches: [], protocol: 'http' } as const;
-  return entryEnforcementPoints(mesh, exposure as never, entry).map(([point]) => point!.proxy);
 }
 
 /**

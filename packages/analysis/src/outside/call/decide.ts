@@ -10,19 +10,13 @@ import type { Endpoint } from '../../evaluate/target.ts';
 import { combineVerdicts, evaluate, type Verdict } from '../../evaluate/verdict.ts';
 import { describeObject } from '../../exposure/describe.ts';
 import { isPod } from '../../exposure/enforcer.ts';
-import { patchesAtEntry } from '../../exposure/identity.ts';
+import { gatewayProxiesByPolicy, patchesAtEntry } from '../../exposure/identity.ts';
 import { type Patch, patchesAt, whyMoreListeners } from '../../exposure/patches.ts';
 import { evaluateThreeValued } from '../../routes/opaque.ts';
 import { gatewayCallers } from '../pods-of.ts';
 import { hostConditions, type Router, type Step } from '../router.ts';
 import { type OutsideAnswer, type PartialAnswer, refusal, unknownAnswer } from './answer.ts';
-import {
-  clientPrincipal,
-  type GatewayRouters,
-  gatewaysOnPort,
-  listGatewayProxies,
-  selectRouter,
-} from './at-gateway.ts';
+import { clientPrincipal, type GatewayRouters, gatewaysOnPort, selectRouter } from './at-gateway.ts';
 import { resolveAtDestination } from './destination.ts';
 import { type OutsideRequest, type ReceivedRequest, receive } from './request.ts';
 
@@ -82,7 +76,7 @@ function atGateway(mesh: MeshView, gateway: GatewayRouters, request: OutsideRequ
   if ('verdict' in router)
     return patched.length > 0 ? [unknownAnswer('gateway', describePatch(patched[0]!))] : [router];
   if (!entry.proxy.selector) return [unknownAnswer('gateway', `the Pods of ${entry.name} are not known`)];
-  return listGatewayProxies(mesh, entry).flatMap((proxy) => {
+  return gatewayProxiesByPolicy(mesh, entry.proxy).flatMap((proxy) => {
     const [patch] = patchesAt(mesh, 'GATEWAY', proxy);
     return patch ? [unknownAnswer('gateway', describePatch(patch))] : atProxy(mesh, router, proxy, request);
   });
@@ -248,7 +242,7 @@ function forwarded(
   { entry, listener, table }: Router,
   step: Step,
   http: HttpCall | undefined,
-  { sourceIp, tokens, now }: OutsideRequest,
+  request: OutsideRequest,
 ): readonly PartialAnswer[] {
   const route = placeOf(step);
   const at = { place: route, route };
@@ -259,17 +253,10 @@ function forwarded(
     return [refusal('route', `${describeObject(step.on)} ${step.answer ?? 'answers it itself'}`, step.status, at)];
   const { proxy } = entry;
   const callers = proxy.by === 'istio' ? gatewayCallers(mesh, proxy) : [];
+  const port = (table?.serverPort ?? listener.port)!;
   return step.targets.flatMap((target) =>
     callers.flatMap((peer) =>
-      resolveAtDestination(
-        mesh,
-        target,
-        { http, tokens, now, sourceIp, peer },
-        (table?.serverPort ?? listener.port)!,
-      ).map((one) => ({
-        ...one,
-        route,
-      })),
+      resolveAtDestination(mesh, target, { ...request, http, peer }, port).map((one) => ({ ...one, route })),
     ),
   );
 }

@@ -2,7 +2,7 @@
 import { type AuthorizationRule, type ClientProxy, type MeshView, selects, serviceName } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import type { Authorizer } from '../../evaluate/authorizer.ts';
-import type { Call, HttpCall } from '../../evaluate/call.ts';
+import type { HttpCall } from '../../evaluate/call.ts';
 import { type Endpoint, findEndpoints } from '../../evaluate/target.ts';
 import { evaluate } from '../../evaluate/verdict.ts';
 import { rewrittenHeader, rewrittenPath } from '../../routes/rewrite.ts';
@@ -10,18 +10,15 @@ import { clientTlsOf, destinationSettingsOf, serverNameOf } from '../pods-of.ts'
 import type { Target } from '../router.ts';
 import { formatDestination } from '../router.ts';
 import { type PartialAnswer, unknownAnswer } from './answer.ts';
-import { GATEWAY_GENERATED_HEADERS } from './request.ts';
+import { GATEWAY_GENERATED_HEADERS, type OutsideRequest } from './request.ts';
 
 /** A call that a gateway makes to a destination. */
-export interface GatewayCall {
+interface GatewayCall extends Pick<OutsideRequest, 'tokens' | 'now' | 'sourceIp'> {
   /**
    * The request as the gateway received it, before the route changes it. Undefined for connections that do not use
    * HTTP.
    */
   readonly http: HttpCall | undefined;
-  readonly tokens: Call['tokens'];
-  readonly now: number | undefined;
-  readonly sourceIp: string | undefined;
   readonly peer: ClientProxy & { readonly serviceAccount: string | undefined };
 }
 
@@ -90,7 +87,7 @@ function atWorkload(
       ...(call.sourceIp !== undefined && { remoteIp: call.sourceIp }),
     },
   );
-  const undecided = unknown ?? whyUndecided(testedBy(endpoint.authorizer, namespace), sent?.unknown, serviceAccount);
+  const undecided = unknown ?? whyUndecided(endpoint.authorizer, call.peer, sent?.unknown);
   if (undecided !== undefined) return unknownAnswer('workload', undecided, at);
   const { status, rule } = decision;
   const reason = verdict === 'yes' ? 'policies of the workload allow it' : 'policies of the workload refuse it';
@@ -133,36 +130,26 @@ function rewritten(
   return { http: sent, unknown };
 }
 
-interface Tested {
-  readonly account: boolean;
-  readonly address: boolean;
-  readonly path: boolean;
-  readonly headers: readonly string[];
-}
-
-/** @param unknown contains `path` and the names of headers if the route changes them to unknown values */
+/**
+ * Finds a value that policies test although it is not known, because the gateway may change it.
+ * @param unknown contains `path` and the names of headers if the route changes them to unknown values
+ */
 function whyUndecided(
-  tested: Tested,
+  { policies }: Authorizer,
+  { namespace, serviceAccount }: GatewayCall['peer'],
   unknown: ReadonlySet<string> = new Set(),
-  serviceAccount: string | undefined,
 ): string | undefined {
-  if (serviceAccount === undefined && tested.account)
+  const rules = policies.flatMap(({ spec }) => items(spec.rules));
+  const text = JSON.stringify(rules);
+  if (serviceAccount === undefined && rules.some((rule) => testsAccount(rule, namespace)))
     return 'a policy of the workload tests the ServiceAccount of the gateway, which is not among the objects';
-  if (tested.address) return 'a policy of the workload tests the address of the gateway';
-  if (tested.path && unknown.has('path')) return 'a policy of the workload tests the path, which the route changes';
-  const header = tested.headers.find((name) => unknown.has(name) || GATEWAY_GENERATED_HEADERS.test(name));
+  if (/"(?:ipBlocks|notIpBlocks|source\.ip|destination\.ip)"/.test(text))
+    return 'a policy of the workload tests the address of the gateway';
+  if (unknown.has('path') && /"(?:paths|notPaths|request\.headers\[:path\])"/.test(text))
+    return 'a policy of the workload tests the path, which the route changes';
+  const headers = [...text.matchAll(/"request\.headers\[([^\]"]+)\]"/g)].map(([, name]) => name!.toLowerCase());
+  const header = headers.find((name) => unknown.has(name) || GATEWAY_GENERATED_HEADERS.test(name));
   return header && `a policy of the workload tests header ${header}, which the gateway changes`;
-}
-
-/** Determines which of the values that a gateway may change are tested by policies. */
-function testedBy({ policies }: Authorizer, namespace: string): Tested {
-  const text = JSON.stringify(policies.map(({ spec }) => spec.rules));
-  return {
-    account: policies.flatMap(({ spec }) => items(spec.rules)).some((rule) => testsAccount(rule, namespace)),
-    address: /"(?:ipBlocks|notIpBlocks|source\.ip|destination\.ip)"/.test(text),
-    path: /"(?:paths|notPaths|request\.headers\[:path\])"/.test(text),
-    headers: [...text.matchAll(/"request\.headers\[([^\]"]+)\]"/g)].map(([, name]) => name!.toLowerCase()),
-  };
 }
 
 /** Whether a rule tests the caller's ServiceAccount in a namespace. */
