@@ -14,7 +14,7 @@ import {
   targetPortOf,
   trustedProxiesOf,
 } from '@meshpass/istio';
-import { distinct, items, labels } from '@meshpass/istio/members';
+import { items, labels } from '@meshpass/istio/members';
 import { describeObject } from './describe.ts';
 import type { EntryPoint, EntryProxy } from './exposure.ts';
 
@@ -87,7 +87,7 @@ export function restrictEntryPoint(
 export function trustedHops(mesh: MeshView, proxy: IstioProxy): readonly number[] {
   const pods = listGatewayPods(mesh, proxy);
   const hops = pods.length > 0 ? pods.map((pod) => trustedProxiesOf(mesh, pod)) : [trustedProxiesOf(mesh, {})];
-  return distinct(hops, String);
+  return [...new Set(hops)];
 }
 
 /**
@@ -101,12 +101,7 @@ export function clientPorts(mesh: MeshView, pods: IstioProxy, number: number): r
   const own = ports.filter(({ port }) => port === number);
   const bound = own.length > 0 ? own.map(({ target }) => target) : [number];
   const found = ports.filter(({ port, target }) => port === number || (target !== undefined && bound.includes(target)));
-  return found.length > 0
-    ? distinct(
-        found.map(({ port }) => port),
-        String,
-      )
-    : [number];
+  return found.length > 0 ? [...new Set(found.map(({ port }) => port))] : [number];
 }
 
 interface ServicePort {

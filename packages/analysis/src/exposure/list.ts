@@ -1,7 +1,6 @@
 /** Lists the exposures of a cluster for reports. */
 
 import { findMeshConfig, type MeshConfig, type MeshView, type Place, type Resource, viewMesh } from '@meshpass/istio';
-import { distinct } from '@meshpass/istio/members';
 import { describeEntry, manifestKind } from './describe.ts';
 import { resolveDestination } from './destination.ts';
 import type { Enforcer } from './enforcer.ts';
@@ -129,10 +128,7 @@ function toEntry({ mesh }: KnownMesh, exposure: Exposure, passage: Passage): Exp
       kind: entry.kind,
       name: entry.name,
       place: entry.object?.origin.at(['metadata', 'name']),
-      ports: distinct(
-        entry.ports.flatMap(({ number }) => number ?? []),
-        String,
-      ),
+      ports: [...new Set(entry.ports.flatMap(({ number }) => number ?? []))],
       proxy: entry.proxy.by,
       description: describeEntry(entry),
     },

@@ -24,7 +24,7 @@ import { parseAddress } from '../../address.ts';
 import { manifestKind } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
 import { determineReach, uncheckedGatewayIdentity, whyInternalAnnotation } from '../internal.ts';
-import { meshedPods } from './gateway-service.ts';
+import { controllerProxy } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
 
@@ -303,14 +303,8 @@ function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
   if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
-    const meshed = meshedPods(mesh, name);
     const assumed = known === undefined && !FOREIGN.test(name);
-    return {
-      by: 'controller',
-      name: `class ${name}`,
-      ...(assumed && { assumed }),
-      ...(meshed.length > 0 && { meshed }),
-    };
+    return { ...controllerProxy(mesh, name), ...(assumed && { assumed }) };
   }
   const { namespace } = metadata;
   const address = items(spec.addresses).find(({ type }) => type === undefined || type === 'Hostname')?.value;

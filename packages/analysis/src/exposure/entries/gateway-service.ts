@@ -1,6 +1,9 @@
 import { memoize } from '@meshpass/identity/memory/memoize';
-import { type Labels, type MeshView, type PodWorkload, proxyOfPod, type Service } from '@meshpass/istio';
+import { type Labels, type MeshView, proxyOfPod, type Service } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
+import type { EntryProxy } from '../exposure.ts';
+
+type ControllerProxy = EntryProxy & { readonly by: 'controller' };
 
 /**
  * The names (`app.kubernetes.io/name` or `app`) of proxies and controllers whose routes are defined by other objects.
@@ -54,16 +57,15 @@ export function isGatewayPod(pod: {
   );
 }
 
-/**
- * Lists the Pods that belong to a controller and have a mesh proxy. The controller is identified by the name of its
- * class.
- */
-export function meshedPods(mesh: MeshView, className: string): readonly PodWorkload[] {
-  return controllersIn(mesh).filter(({ labels: given }) =>
+/** Describes the proxy of a controller other than Istio, which is identified by the name of its class. */
+export function controllerProxy(mesh: MeshView, className: string): ControllerProxy {
+  const meshed = controllersIn(mesh).filter(({ labels: given }) =>
     [given['app.kubernetes.io/name'], given.app].some((name) => name?.split('-').includes(className)),
   );
+  return { by: 'controller', name: `class ${className}`, ...(meshed.length > 0 && { meshed }) };
 }
 
+/** Lists the Pods that belong to a controller and have a mesh proxy. */
 const controllersIn = memoize((mesh: MeshView) =>
   mesh.pods.filter((pod) => {
     if (pod.kind !== 'sidecar' || !isController(pod.labels)) return false;

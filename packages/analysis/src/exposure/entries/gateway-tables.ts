@@ -279,18 +279,12 @@ function isFromPod(
  * namespaces, then all others.
  */
 const rootsOf = memoize((mesh: MeshView): ReadonlyMap<string, readonly VirtualService[]> => {
-  const found = new Map<string, VirtualService[]>();
   const sorted = oldestFirst(mesh.all('VirtualService')).toSorted(
     (a, b) => visibility(a, mesh.config) - visibility(b, mesh.config),
   );
-  for (const root of sorted) {
-    for (const name of gatewayNames(root)) {
-      const some = found.get(name);
-      if (some) some.push(root);
-      else found.set(name, [root]);
-    }
-  }
-  return found;
+  const attached = sorted.flatMap((root) => gatewayNames(root).map((name) => ({ name, root })));
+  const byName = Map.groupBy(attached, ({ name }) => name);
+  return new Map([...byName].map(([name, some]) => [name, some.map(({ root }) => root)]));
 });
 
 function visibility(root: VirtualService, config: MeshConfig): number {

@@ -18,7 +18,7 @@ import { NO_REWRITE } from '../../routes/rewrite.ts';
 import { segmentPrefix } from '../../routes/text-match.ts';
 import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
 import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
-import { isGatewayService, meshedPods } from './gateway-service.ts';
+import { controllerProxy, isGatewayService } from './gateway-service.ts';
 import {
   controllerAnnotations,
   identityFromAnnotations,
@@ -163,9 +163,7 @@ function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readon
   if (controller === undefined ? name === 'istio' : controller === ISTIO_CONTROLLER) {
     return { by: 'istio', namespace: undefined, selector: ISTIO_SELECTOR };
   }
-  if (name === undefined) return { by: 'controller', name: 'the default class' };
-  const meshed = meshedPods(mesh, name);
-  return { by: 'controller', name: `class ${name}`, ...(meshed.length > 0 && { meshed }) };
+  return name === undefined ? { by: 'controller', name: 'the default class' } : controllerProxy(mesh, name);
 }
 
 /** Checks whether the controller redirects every call. */

@@ -33,6 +33,7 @@ import {
   gatewayNames,
   gatewayTables,
   listReachableRoutes,
+  type ServedRoute,
   type ServerLocation,
   serverProxy,
 } from './gateway-tables.ts';
@@ -78,30 +79,25 @@ export function routeExposures(mesh: MeshView, root: VirtualService, route: Virt
 }
 
 /** Finds the servers through which calls can reach each route. */
-function serversOfRoutes(mesh: MeshView): ReadonlyMap<VirtualServiceRoute, readonly ServerLocation[]> {
-  const found = new Map<VirtualServiceRoute, ServerLocation[]>();
+function serversOfRoutes(mesh: MeshView): ReadonlyMap<VirtualServiceRoute, readonly ServedRoute[]> {
   const tables = gatewayTables(mesh).flatMap(({ hosts }) => hosts);
   const forwarding = tables.filter(({ redirect }) => !redirect || !alwaysRedirects(mesh, redirect));
-  for (const { route, at } of forwarding.flatMap(listReachableRoutes)) {
-    const known = found.get(route);
-    if (!known) found.set(route, [at]);
-    else if (!known.includes(at)) known.push(at);
-  }
-  return found;
+  return Map.groupBy(forwarding.flatMap(listReachableRoutes), ({ route }) => route);
 }
 
 /** Lists the entry points that correspond to a route's servers, with one entry point per Gateway. */
 function entriesOf(
   mesh: MeshView,
   root: VirtualService,
-  reached: readonly ServerLocation[],
+  served: readonly ServedRoute[],
   entries: ReturnType<typeof createMemo>,
 ): readonly EntryPoint[] {
   return gatewayNames(root).flatMap((name): readonly EntryPoint[] => {
-    const [at, ...others] = reached.filter((one) => one.name === name);
+    const there = served.flatMap(({ at }) => (at.name === name ? [at] : []));
+    const [at] = there;
     if (!at) return [];
     const all = items(at.gateway?.spec.servers);
-    const servers = all.filter((server) => [at, ...others].some((one) => one.server === server));
+    const servers = all.filter((server) => there.some((one) => one.server === server));
     return entries(`${name} ${servers.map((server) => all.indexOf(server))}`, () => {
       const entry = restrictEntryPoint(mesh, withRedirect(toEntryPoint(mesh, at, servers), servers, mesh), [root]);
       return entry ? [entry] : [];
