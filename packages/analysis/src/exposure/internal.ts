@@ -157,7 +157,7 @@ function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels,
   const [first] = services;
   if (!first) return NO_REACH;
   const isElsewhere = isPublishedElsewhere(mesh, services, selector);
-  if (!services.some(isPublished)) {
+  if (!services.some(findPublication)) {
     const name = `Service ${first.metadata.namespace}/${first.metadata.name}`;
     const why = `${name} is of type ClusterIP, and nothing among these files publishes it`;
     return { internal: undefined, unpublished: isElsewhere ? undefined : why };
@@ -174,10 +174,6 @@ function reachBy(mesh: MeshView, services: readonly Service[], selector: Labels,
     : { internal: undefined, unpublished: `${why}, and ${missing}` };
 }
 
-function isPublished(service: Service): boolean {
-  return findPublication(service) !== undefined;
-}
-
 /**
  * Explains why all Services that publish some Pods are internal. Returns undefined if the Pods are also published in
  * other ways.
@@ -190,16 +186,13 @@ export function whyAllInternal(mesh: MeshView, services: readonly Service[], sel
 }
 
 function whyPublishedInternal(services: readonly Service[]): string | undefined {
-  const reasons = services.filter(isPublished).map(whyInternalService);
+  const reasons = services.filter(findPublication).map(whyInternalService);
   return reasons.every((one) => one !== undefined) ? reasons[0] : undefined;
 }
 
 function isPublishedElsewhere(mesh: MeshView, services: readonly Service[], selector: Labels): boolean {
-  return services.some((one) => isBackend(mesh, one)) || isOnNode(mesh, selector);
-}
-
-function isBackend(mesh: MeshView, { metadata }: Service): boolean {
-  return backends(mesh).has(`${metadata.namespace}/${metadata.name}`);
+  const isBackend = ({ metadata: { namespace, name } }: Service) => backends(mesh).has(`${namespace}/${name}`);
+  return services.some(isBackend) || isOnNode(mesh, selector);
 }
 
 function isOnNode(mesh: MeshView, selector: Labels): boolean {

@@ -6,8 +6,8 @@
 import {
   coversHost,
   type GatewayListener,
-  type HTTPRoute,
   type HttpMatch,
+  type HttpRouteMatch,
   hostsMeet,
   type MeshView,
   oldestFirst,
@@ -127,7 +127,7 @@ function stepsOf(
     const alternatives = matchAlternatives(route, rule);
     return (alternatives.length > 0 ? alternatives : [[{}]]).flatMap((matches: readonly HttpMatch[], nth) => {
       const at = alternatives.length > 0 ? [...path, 'matches', nth] : path;
-      const rank = rankOf(matches, route as HTTPRoute, index, nth);
+      const rank = rankOf(matches, items(rule.matches)[nth]);
       // A segment prefix is represented by two matches, and the result of a rewrite depends on which of them applies.
       return (rewrites ? matches.map((match) => [match]) : [matches]).map((some): RankedStep => {
         const condition = all([
@@ -163,9 +163,9 @@ function precedenceOf(matches: readonly HttpMatch[], { proxy }: EntryPoint): Con
  * Ranks a match in the same way as Istio: by exact paths, prefixes by length, regular expressions by length, and then
  * by the other fields.
  */
-function rankOf(matches: readonly HttpMatch[], route: HTTPRoute, rule: number, nth: number): RankedStep['rank'] {
+function rankOf(matches: readonly HttpMatch[], written: HttpRouteMatch = {}): RankedStep['rank'] {
   const { uri = {}, headers, queryParams } = matches[0] ?? {};
-  const { path, method } = items(items(route.spec.rules)[rule]?.matches)[nth] ?? {};
+  const { path, method } = written;
   const prefix = (path?.value ?? '/').replace(/(?<=.)\/+$/, '');
   const length = uri.regex?.length ?? (matches.length === 2 ? prefix.length : (uri.exact ?? uri.prefix ?? '/').length);
   const isPrefix = uri.regex === undefined && (matches.length === 2 || uri.exact === undefined);

@@ -4,9 +4,10 @@
  * decides how it handles their calls on port 80. Sources: the Ingress API reference, the annotations of ingress-nginx,
  * and Istio's pilot/pkg/config/kube/ingress.
  */
-import { coversHost, type Ingress, type MeshView, oldestFirst } from '@meshpass/istio';
+import { coversHost, type Ingress, type Labels, type MeshView, oldestFirst } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
+import { nginxAnnotations } from '../exposure/entries/ingress-controllers.ts';
 import {
   type BackendLocation,
   backendExposure,
@@ -26,28 +27,34 @@ const LISTENERS = [
   { protocol: 'https', port: 443 },
 ] as const;
 
+/** An Ingress, its entry point, and the annotations that ingress-nginx reads if it is the controller. */
+interface ServedIngress {
+  readonly ingress: Ingress;
+  readonly entry: EntryPoint;
+  readonly nginx: Labels | undefined;
+}
+
 /** Lists the routers for all Ingresses. */
 export function ingressRouters(mesh: MeshView): readonly Router[] {
-  const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress) => ({
-    ingress,
-    entry: entryPointOf(mesh, ingress),
-  }));
+  const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress): ServedIngress => {
+    return { ingress, entry: entryPointOf(mesh, ingress), nginx: nginxAnnotations(mesh, ingress) };
+  });
   const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
   const routers = [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
       const ownerOf = (host: string) => some.find(({ ingress }) => hostsOf(ingress).includes(host))?.ingress;
-      const hosts = some.flatMap(({ ingress, entry }) => pathsOf(mesh, ingress, entry, listener, ownerOf));
+      const hosts = some.flatMap((one) => pathsOf(mesh, one, listener, ownerOf));
       return { listener, entry: some[0]!.entry, virtualHosts: virtualHostsOf(hosts) };
     }),
   );
-  const widened = ingresses.map(({ ingress, entry }): Router => {
-    const steps = LISTENERS.flatMap((listener) => pathsOf(mesh, ingress, entry, listener)).flatMap(
-      ({ ranked }) => ranked,
-    );
-    const targets = steps.flatMap(({ step }) => step.targets);
-    const step: Step = { on: ingress, path: ['metadata'], condition: annotatedRouting(ingress, entry), targets };
-    const virtualHosts = step.condition === ALWAYS ? [] : [{ host: '*', on: ingress, steps: [step] }];
-    return { listener: LISTENERS[0], entry, virtualHosts, anywhere: true };
+  const widened = ingresses.flatMap((one): readonly Router[] => {
+    const { ingress, entry } = one;
+    const condition = annotatedRouting(one);
+    if (condition === ALWAYS) return [];
+    const ranked = LISTENERS.flatMap((listener) => pathsOf(mesh, one, listener)).flatMap((host) => host.ranked);
+    const targets = ranked.flatMap(({ step }) => step.targets);
+    const steps = [{ on: ingress, path: ['metadata'], condition, targets }];
+    return [{ listener: LISTENERS[0], entry, virtualHosts: [{ host: '*', on: ingress, steps }], anywhere: true }];
   });
   return [...routers, ...widened];
 }
@@ -61,43 +68,40 @@ function hostsOf({ spec }: Ingress): readonly string[] {
  * They are followed by exact paths, and then by other paths, longest first. istiod compares the length of the text
  * first, including a trailing slash.
  */
-function rankOf({ rule, uris }: BackendLocation, { proxy }: EntryPoint, isCanary: boolean): RankedStep['rank'] {
+function rankOf({ rule, uris }: BackendLocation, { entry: { proxy }, nginx }: ServedIngress): RankedStep['rank'] {
   const { path = '/', pathType } = rule;
   if (proxy.by === 'istio') return [path.replace(/[./]?\*$/, '').length, Number(uris[0]?.exact === path)];
-  return [Number(isCanary), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
+  return [Number(nginx?.canary === 'true'), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
 }
 
 /** Lists the paths of an Ingress by their host. */
 function pathsOf(
   mesh: MeshView,
-  ingress: Ingress,
-  entry: EntryPoint,
+  served: ServedIngress,
   listener: Listener,
-  ownerOf: (host: string) => Ingress | undefined = () => ingress,
+  ownerOf: (host: string) => Ingress | undefined = () => served.ingress,
 ): Parameters<typeof virtualHostsOf>[0] {
-  const canary = labels(ingress.metadata.annotations)['nginx.ingress.kubernetes.io/canary'] === 'true';
-  const routing = annotatedRouting(ingress, entry);
+  const { ingress, entry } = served;
+  const routing = annotatedRouting(served);
   const hosts = [...new Set(hostsOf(ingress))];
   const backends = backendsOf(ingress, entry);
   const found = hosts.map((host) => {
     // istiod only adds the routes of a host to the servers that the host's oldest Ingress defines.
-    const service = servedAt((entry.proxy.by === 'istio' && ownerOf(host)) || ingress, entry, host, listener);
+    const owner = (entry.proxy.by === 'istio' && ownerOf(host)) || ingress;
+    const service = servedAt({ ...served, ingress: owner }, host, listener);
     const ranked = backends
       .filter((one) => one.host === host && !one.isDefault)
       .map((one): RankedStep => {
-        const condition = all([routing, hostLabel(host, entry), pathCondition(one, entry, ingress, listener)]);
-        return {
-          step: stepOf(mesh, ingress, entry, one, service, condition),
-          rank: rankOf(one, entry, canary),
-        };
+        const condition = all([routing, hostLabel(host, entry), pathCondition(one, served, listener)]);
+        return { step: stepOf(mesh, served, one, service, condition), rank: rankOf(one, served) };
       });
     return { host, on: ingress, ranked };
   });
   const fallback = backends.find((one) => one.isDefault);
   if (!fallback) return found;
-  const service = servedAt(ingress, entry, '*', listener);
+  const service = servedAt(served, '*', listener);
   const fallbackTo = (condition: Condition): RankedStep => ({
-    step: stepOf(mesh, ingress, entry, fallback, service, condition),
+    step: stepOf(mesh, served, fallback, service, condition),
     rank: [-1],
   });
   // The controller decides whether the default backend also serves hosts for which there is no rule.
@@ -115,8 +119,8 @@ function pathsOf(
 const ROUTING =
   /\/(?:canary.*|listen-ports(?:-ssl)?|redirect-to-https|path-regex|server-alias|(?:server|configuration|location)-snippets?|app-root|from-to-www-redirect|ssl-passthrough|router\..+|actions\..+|conditions\..+)$/;
 
-function annotatedRouting({ metadata }: Ingress, { proxy }: EntryPoint): Condition {
-  if (proxy.by === 'istio') return ALWAYS;
+function annotatedRouting({ ingress: { metadata }, entry }: ServedIngress): Condition {
+  if (entry.proxy.by === 'istio') return ALWAYS;
   const given = Object.entries(labels(metadata.annotations)).filter(([name]) => ROUTING.test(name));
   if (given.length === 0) return ALWAYS;
   const shown = given.map(([name, value]) => `${name}: ${value}`).join(', ');
@@ -127,36 +131,29 @@ function nameOf({ proxy }: EntryPoint): string {
   return proxy.by === 'controller' ? proxy.name : "Istio's class";
 }
 
-function isNginx({ proxy }: EntryPoint): boolean {
-  return proxy.by === 'controller' && /nginx/.test(proxy.name);
-}
-
 interface Served {
   readonly condition: Condition;
-  readonly answer: string | undefined;
+  readonly answer?: string;
 }
 
 /** Determines which calls to a host a listener serves, and whether it redirects them. */
-function servedAt({ metadata, spec }: Ingress, entry: EntryPoint, host: string, { protocol }: Listener): Served {
-  const tls = items(spec.tls);
-  const secure = tls.some(({ hosts, secretName }) => {
+function servedAt({ ingress, entry, nginx }: ServedIngress, host: string, { protocol }: Listener): Served {
+  const byIstio = entry.proxy.by === 'istio';
+  const secure = items(ingress.spec.tls).some(({ hosts, secretName }) => {
     const named = texts(hosts);
-    if (entry.proxy.by === 'istio' && !secretName) return false;
+    if (byIstio && !secretName) return false;
     if (named.length === 0) return true;
-    return entry.proxy.by === 'istio' ? named.some((one) => coversHost(one, host)) : named.includes(host);
+    return byIstio ? named.some((one) => coversHost(one, host)) : named.includes(host);
   });
-  const given = labels(metadata.annotations);
-  const annotation = (name: string) => given[`nginx.ingress.kubernetes.io/${name}`];
-  const forced = isNginx(entry) && annotation('force-ssl-redirect') === 'true';
-  if (protocol === 'https') return { condition: secure || forced ? ALWAYS : NEVER, answer: undefined };
-  if (forced) return { condition: ALWAYS, answer: 'redirects it to HTTPS' };
-  if (!secure || entry.proxy.by === 'istio') return { condition: ALWAYS, answer: undefined };
-  if (!isNginx(entry)) {
-    const condition = opaque(`${nameOf(entry)} decides whether it redirects HTTP of a host with TLS`);
-    return { condition, answer: undefined };
-  }
-  return { condition: ALWAYS, answer: annotation('ssl-redirect') === 'false' ? undefined : 'redirects it to HTTPS' };
+  const forced = nginx?.['force-ssl-redirect'] === 'true';
+  if (protocol === 'https') return { condition: secure || forced ? ALWAYS : NEVER };
+  if (forced) return { condition: ALWAYS, answer: TO_HTTPS };
+  if (!secure || byIstio) return { condition: ALWAYS };
+  if (!nginx) return { condition: opaque(`${nameOf(entry)} decides whether it redirects HTTP of a host with TLS`) };
+  return { condition: ALWAYS, ...(nginx['ssl-redirect'] !== 'false' && { answer: TO_HTTPS }) };
 }
+
+const TO_HTTPS = 'redirects it to HTTPS';
 
 /**
  * Limits the wildcard in an Ingress host to a single label. In Istio's class, a wildcard can match more than one label.
@@ -173,20 +170,13 @@ function hostLabel(host: string, { proxy }: EntryPoint): Condition {
 
 function pathCondition(
   { rule, uris }: BackendLocation,
-  entry: EntryPoint,
-  { metadata }: Ingress,
+  { entry, nginx }: ServedIngress,
   listener: Listener,
 ): Condition {
   const { path = '/', pathType } = rule;
-  const given = labels(metadata.annotations);
-  const nginx = isNginx(entry);
-  if (nginx) {
-    const name = ['use-regex', 'rewrite-target'].find(
-      (one) => (given[`nginx.ingress.kubernetes.io/${one}`] ?? 'false') !== 'false',
-    );
-    if (name !== undefined && (path !== '/' || name === 'use-regex'))
-      return opaque(`annotation ${name} makes path ${path} a regular expression`);
-  }
+  const name = ['use-regex', 'rewrite-target'].find((one) => (nginx?.[one] ?? 'false') !== 'false');
+  if (name !== undefined && (path !== '/' || name === 'use-regex'))
+    return opaque(`annotation ${name} makes path ${path} a regular expression`);
   const isSpecific = entry.proxy.by !== 'istio' && pathType !== 'Exact' && pathType !== 'Prefix' && path !== '/';
   const meant = isSpecific && nginx ? segmentPrefix(path) : uris;
   const found = meant.length === 0 ? ALWAYS : any(meant.map((uri) => matchCondition({ uri }, listener)));
@@ -197,8 +187,7 @@ function pathCondition(
 
 function stepOf(
   mesh: MeshView,
-  ingress: Ingress,
-  entry: EntryPoint,
+  { ingress, entry }: ServedIngress,
   backend: BackendLocation,
   service: Served,
   given: Condition,

@@ -101,9 +101,15 @@ function readerOf(mesh: MeshView, ingress: Ingress): Reader {
     : { family: found[0], others: controller === undefined ? found.slice(1) : [] };
 }
 
-/** Returns those annotations of an Ingress that its controller reads. Empty if the controller is unknown. */
-export function controllerAnnotations(mesh: MeshView, ingress: Ingress): Labels {
-  return readBy(readerOf(mesh, ingress).family, ingress);
+/**
+ * Returns the annotations that ingress-nginx reads, without their prefix. Returns undefined if another controller serves
+ * the Ingress.
+ */
+export function nginxAnnotations(mesh: MeshView, ingress: Ingress): Labels | undefined {
+  const { family } = readerOf(mesh, ingress);
+  if (family !== INGRESS_NGINX) return undefined;
+  const given = Object.entries(readBy(family, ingress));
+  return Object.fromEntries(given.map(([name, value]) => [name.slice(NGINX.length), value]));
 }
 
 function readBy(family: Family | undefined, { metadata }: Ingress): Labels {

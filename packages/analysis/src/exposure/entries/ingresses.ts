@@ -20,9 +20,9 @@ import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
 import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
 import { controllerProxy, isGatewayService } from './gateway-service.ts';
 import {
-  controllerAnnotations,
   identityFromAnnotations,
   ingressClassOf,
+  nginxAnnotations,
   whyInternalIngress,
 } from './ingress-controllers.ts';
 
@@ -108,12 +108,11 @@ export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly B
 
 /** Returns the matches for the given paths. A canary of ingress-nginx may additionally require a header. */
 function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
-  const given = controllerAnnotations(mesh, ingress);
-  const ofNginx = (name: string) => given[`${NGINX}${name}`];
-  const header = ofNginx('canary') === 'true' ? ofNginx('canary-by-header') : undefined;
-  const isWeighted = Number(ofNginx('canary-weight') ?? 0) > 0;
+  const given = nginxAnnotations(mesh, ingress) ?? {};
+  const header = given.canary === 'true' ? given['canary-by-header'] : undefined;
+  const isWeighted = Number(given['canary-weight'] ?? 0) > 0;
   if (header === undefined || isWeighted) return uris.map((uri) => ({ uri }));
-  const headers = { [header]: { exact: ofNginx('canary-by-header-value') ?? 'always' } };
+  const headers = { [header]: { exact: given['canary-by-header-value'] ?? 'always' } };
   return uris.length === 0 ? [{ headers }] : uris.map((uri) => ({ uri, headers }));
 }
 
@@ -168,8 +167,6 @@ function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readon
 
 /** Checks whether the controller redirects every call. */
 export function redirectsEveryCall(mesh: MeshView, ingress: Ingress): boolean {
-  const given = controllerAnnotations(mesh, ingress);
-  return ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(given[`${NGINX}${name}`] ?? ''));
+  const given = nginxAnnotations(mesh, ingress);
+  return ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(given?.[name] ?? ''));
 }
-
-const NGINX = 'nginx.ingress.kubernetes.io/';

@@ -50,12 +50,6 @@ export interface RuleWithoutUse {
   readonly unknown: string | undefined;
 }
 
-export interface RuleUsageCollector {
-  readonly read: (fields: LogFields) => void;
-  /** Returns the rules and grants that are unused or whose use is unknown, in the order of their objects. */
-  readonly result: () => readonly RuleWithoutUse[];
-}
-
 /** A rule or grant, together with the evidence from the log lines read so far. */
 interface Subject extends Omit<RuleWithoutUse, 'unknown'> {
   readonly isDeny: boolean;
@@ -71,7 +65,7 @@ interface Subject extends Omit<RuleWithoutUse, 'unknown'> {
 type Check = readonly [Subject, Condition];
 
 /** Creates a collector that determines from log lines which rules and grants are used. */
-export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh): RuleUsageCollector {
+export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh) {
   const { authorizers, ...config } = findMeshConfig(resources);
   const settings: MeshSettings = { ...config, ...(config.isRead && { authorizers }) };
   const index = indexPolicies(resources, settings);
@@ -101,7 +95,7 @@ export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh)
   const isRewritten = resources.some(rewritesPaths);
   const seen = new Set<Workload>();
   return {
-    read(fields) {
+    read(fields: LogFields): void {
       const at = places(fields);
       if (at.isCertain) for (const { workload } of at.endpoints) seen.add(workload);
       const refusal = refusalOf(fields);
@@ -111,7 +105,8 @@ export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh)
       noteDenials(checks, fields);
       if (refusal === undefined) noteCalls(checks, at, loggedCall(fields, isRewritten));
     },
-    result: () =>
+    /** Returns the rules and grants that are unused or whose use is unknown, in the order of their objects. */
+    result: (): readonly RuleWithoutUse[] =>
       subjects
         .filter(({ used }) => !used)
         .map((subject) => ({

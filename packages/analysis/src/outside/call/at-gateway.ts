@@ -10,13 +10,8 @@ import { type Router, serverOf } from '../router.ts';
 import { type PartialAnswer, refusal, unknownAnswer } from './answer.ts';
 import type { OutsideRequest } from './request.ts';
 
-/** A group of routers that are served by the same Pods on the same port. */
-export interface GatewayRouters {
-  /** The name of the first gateway object, as `namespace/name`. */
-  readonly name: string;
-  readonly entry: EntryPoint;
-  readonly routers: readonly Router[];
-}
+/** The routers that are served by the same Pods on the same port. */
+export type GatewayRouters = readonly [Router, ...Router[]];
 
 const routersOf = memoize((mesh: MeshView): readonly Router[] =>
   [...istioRouters(mesh), ...gatewayApiRouters(mesh)].filter(({ entry }) => entry.object !== undefined),
@@ -25,12 +20,11 @@ const routersOf = memoize((mesh: MeshView): readonly Router[] =>
 /** Lists the gateways that listen on a given port. */
 export function gatewaysOnPort(mesh: MeshView, port: number): readonly GatewayRouters[] {
   const there = routersOf(mesh).filter(({ listener }) => listener.port === port);
-  const groups = [...Map.groupBy(there, keyOf).values()];
-  return groups.map((some) => {
-    const { entry } = some[0]!;
+  const groups = [...Map.groupBy(there, keyOf).values()] as [Router, ...Router[]][];
+  return groups.map(([first, ...more]) => {
     // Gateways of the other API may be served by the same Pods, in which case they share the listener.
-    const others = groups.filter((other) => other !== some && sharePods(mesh, entry, other[0]!.entry)).flat();
-    return { name: entry.name, entry, routers: [...some, ...others] };
+    const others = groups.filter(([other]) => other !== first && sharePods(mesh, first.entry, other.entry)).flat();
+    return [first, ...more, ...others];
   });
 }
 
@@ -53,11 +47,12 @@ function sharePods(mesh: MeshView, one: EntryPoint, other: EntryPoint): boolean 
  * Selects the router that handles a connection, based on its protocol and, for TLS, also on its SNI and certificate.
  */
 export function selectRouter(
-  { routers, name }: GatewayRouters,
+  routers: GatewayRouters,
   { tls, http }: Pick<OutsideRequest, 'tls' | 'http'>,
 ): Router | PartialAnswer {
-  const [first] = routers as [Router];
+  const [first] = routers;
   const { port } = first.listener;
+  const { name } = first.entry;
   const kinds = new Set(routers.map(({ entry, listener }) => `${entry.kind} ${socketOf(listener.protocol)}`));
   if (kinds.size > 1) return unknownAnswer('listener', `objects of different kinds or protocols share port ${port}`);
   const socket = socketOf(first.listener.protocol);

@@ -55,7 +55,7 @@ export function canIOutside(mesh: MeshView, request: OutsideRequest): OutsideAns
     gateways.length === 0
       ? [atNoGateway(mesh, request.port)]
       : gateways.flatMap((gateway) =>
-          atGateway(mesh, gateway, request).map((one) => ({ ...one, gateway: gateway.name })),
+          atGateway(mesh, gateway, request).map((one) => ({ ...one, gateway: gateway[0].entry.name })),
         );
   return { allowed: combineVerdicts(answers.map(({ verdict }) => verdict)), answers };
 }
@@ -68,7 +68,7 @@ function atNoGateway(mesh: MeshView, port: number): PartialAnswer {
 }
 
 function atGateway(mesh: MeshView, gateway: GatewayRouters, request: OutsideRequest): readonly PartialAnswer[] {
-  const { entry } = gateway;
+  const [{ entry }] = gateway;
   if (mesh.unread !== undefined) return [unknownAnswer('gateway', mesh.unread)];
   if (entry.proxy.by !== 'istio') return [unknownAnswer('gateway', `${entry.name} is not a gateway of Istio`)];
   const router = selectRouter(gateway, request);
