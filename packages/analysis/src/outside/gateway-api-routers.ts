@@ -17,7 +17,7 @@ import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
 import {
   commonHosts,
   type EffectiveListener,
-  entryGateways,
+  entryListeners,
   entryPointOf,
   routeAttachments,
 } from '../exposure/entries/gateway-listeners.ts';
@@ -48,16 +48,15 @@ interface Attached {
 export function gatewayApiRouters(mesh: MeshView): readonly Router[] {
   const routes = oldestFirst(KINDS.flatMap((kind) => mesh.all(kind) as readonly Route[]));
   const attachments = routes.flatMap((route) => routeAttachments(mesh, route).map((one) => ({ ...one, route })));
-  const known = entryGateways(mesh).flatMap(({ gateway, listeners }) => {
-    const byListener = Map.groupBy(listeners, ({ listener }) => JSON.stringify(listenerOf(listener)));
-    return [...byListener.values()].map((ats): Router => {
-      const listener = listenerOf(ats[0]!.listener);
-      const entry = entryPointOf(mesh, gateway, ats);
-      const attached = attachments.flatMap(({ route, met }) =>
-        met.filter((at) => ats.includes(at)).map((at) => attachedAt(route, at, ats, met)),
-      );
-      return routerOf(mesh, attached, listener, entry);
-    });
+  const byListener = Map.groupBy(entryListeners(mesh), ({ gateway: { metadata }, listener }) =>
+    JSON.stringify([metadata.namespace, metadata.name, listenerOf(listener)]),
+  );
+  const known = [...byListener.values()].map((ats): Router => {
+    const [{ gateway, listener }] = ats as [EffectiveListener];
+    const attached = attachments.flatMap(({ route, met }) =>
+      met.filter((at) => ats.includes(at)).map((at) => attachedAt(route, at, ats, met)),
+    );
+    return routerOf(mesh, attached, listenerOf(listener), entryPointOf(mesh, gateway, ats));
   });
   const absent = attachments.filter(({ entry }) => entry.object === undefined);
   const byEntry = Map.groupBy(absent, ({ entry, route }) => `${entry.name} ${PROTOCOLS[route.kind]}`);

@@ -114,19 +114,16 @@ export function listenerCondition({ listener, entry, anywhere }: Router): Condit
 
 /** Returns the calls that a router forwards to a given destination. */
 export function callsReaching(router: Router, destination: string): Condition {
-  const byHost = (stepsByDestination(router).get(destination) ?? []).map(({ steps, host, indexes }) => {
-    const found = indexes.map((index) => {
-      const { condition, targets } = steps[index]!;
-      const meant = targets.filter((target) => formatDestination(target) === destination);
-      // Only earlier steps with an overlapping path are excluded, because the others would merely enlarge the formula.
-      const earlier = pathsOf(steps)
-        .before(index)
-        .map((position) => steps[position]!.condition);
-      return all([condition, not(any(earlier)), any(meant.map((target) => target.condition))]);
-    });
-    return all([host, any(found)]);
+  const found = (stepsByDestination(router).get(destination) ?? []).map(({ steps, index, host }) => {
+    const { condition, targets } = steps[index]!;
+    const meant = targets.filter((target) => formatDestination(target) === destination);
+    // Only earlier steps with an overlapping path are excluded, because the others would merely enlarge the formula.
+    const earlier = pathsOf(steps)
+      .before(index)
+      .map((position) => steps[position]!.condition);
+    return all([host, condition, not(any(earlier)), any(meant.map((target) => target.condition))]);
   });
-  return all([listenerCondition(router), any(byHost)]);
+  return all([listenerCondition(router), any(found)]);
 }
 
 const pathsOf = memoize((steps: readonly Step[]) => indexPaths(steps.map(({ condition }) => condition)));
@@ -138,27 +135,14 @@ export function stepsAt({ steps }: VirtualHost, path: string): readonly Step[] {
     .map((position) => steps[position]!);
 }
 
-/** The steps of a virtual host that forward calls to one destination. */
-interface StepsAt {
-  readonly steps: readonly Step[];
-  readonly host: Condition;
-  readonly indexes: number[];
-}
-
-const stepsByDestination = memoize((router: Router): ReadonlyMap<string, readonly StepsAt[]> => {
-  const found = new Map<string, StepsAt[]>();
-  for (const [{ steps }, host] of hostConditions(router)) {
-    for (const [index, { targets }] of steps.entries()) {
-      for (const destination of new Set(targets.map(formatDestination))) {
-        const all = found.get(destination) ?? [];
-        found.set(destination, all);
-        const last = all.at(-1);
-        if (last?.steps === steps) last.indexes.push(index);
-        else all.push({ steps, host, indexes: [index] });
-      }
-    }
-  }
-  return found;
+/** Finds the steps that forward calls to each destination, with the calls that reach their virtual host. */
+const stepsByDestination = memoize((router: Router) => {
+  const found = hostConditions(router).flatMap(([{ steps }, host]) =>
+    steps.flatMap(({ targets }, index) =>
+      [...new Set(targets.map(formatDestination))].map((destination) => ({ destination, steps, index, host })),
+    ),
+  );
+  return Map.groupBy(found, ({ destination }) => destination);
 });
 
 /** Lists all destinations that a router forwards calls to. */

@@ -145,25 +145,17 @@ export function routeAttachments(mesh: MeshView, route: Attached): readonly Rout
   return [...known, ...missing];
 }
 
-interface GatewayListeners {
-  readonly gateway: KubernetesGateway;
-  readonly listeners: readonly EffectiveListener[];
-}
-
-/** Lists the Gateways that accept calls from outside the mesh, along with their listeners. */
-export const entryGateways = memoize((mesh: MeshView): readonly GatewayListeners[] =>
+/** Lists the listeners of all Gateways that accept calls from outside the mesh, Gateway by Gateway. */
+export const entryListeners = memoize((mesh: MeshView): readonly EffectiveListener[] =>
   mesh
     .all('KubernetesGateway')
     .filter(isEntryGateway)
-    .map((gateway) => ({ gateway, listeners: listenersOf(mesh, gateway) })),
+    .flatMap((gateway) => listenersOf(mesh, gateway)),
 );
 
-/**
- * Indexes the listeners of all Gateways that accept calls from outside by the object that defines them, because a mesh
- * can contain many routes and many listeners.
- */
+/** Indexes the listeners by the object that defines them, because a mesh can contain many routes and many listeners. */
 const listenersIn = memoize((mesh: MeshView) => {
-  const all = entryGateways(mesh).flatMap(({ listeners }) => listeners);
+  const all = entryListeners(mesh);
   return {
     byParent: Map.groupBy(all, ({ on }) => parentKey({ kind: manifestKind(on.kind), name: on.metadata.name }, on)),
     order: new Map(all.map((at, index) => [at, index])),
