@@ -97,7 +97,7 @@ function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 't
     let looked = 0;
     for (const product of passing) {
       const example = space.example(product);
-      if (isSent(example)) return example;
+      if (isNormal(example)) return example;
       first ??= example;
       if (++looked >= MOST_EXAMPLES) break;
     }
@@ -111,8 +111,9 @@ function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 't
 /** The maximum number of examples to try while looking for one whose path is not changed by Envoy's normalization. */
 const MOST_EXAMPLES = 50;
 
-function isSent({ texts: fields }: Call): boolean {
-  const path = fields.get('path');
+/** Whether no entry point would normalize the path of a call. */
+export function isNormal({ texts }: Call): boolean {
+  const path = texts.get('path');
   return path === undefined || normalizePath(path, 'BASE') === path;
 }
 

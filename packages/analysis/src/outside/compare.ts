@@ -5,15 +5,16 @@
  * Otherwise, the result is unknown.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { terminalText } from '@meshpass/identity/text';
 import { type Resource, withCreationTimes } from '@meshpass/istio';
 import type { Call } from '../diff/formula/call.ts';
 import { ALWAYS, any, type Condition, not, testsOf, text } from '../diff/formula/condition.ts';
 import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
-import { normalizePath } from '../evaluate/rule/path.ts';
 import { describeEntry } from '../exposure/describe.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
+import { isNormal } from '../exposure/unauthenticated.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
 import { approximateCondition, opaqueReason } from '../routes/opaque.ts';
 import { describeOutsideCalls, formatWitness, witnessRequest } from './describe.ts';
@@ -292,25 +293,15 @@ function* sendable(space: Space, set: Node): Generator<Product> {
   yield* others;
 }
 
-function isNormal({ texts }: Call): boolean {
-  const path = texts.get('path');
-  return path === undefined || normalizePath(path, 'BASE') === path;
-}
-
 /** Creates a function that numbers formulas by their content. Formulas that have the same number are equal. */
 function createConditionNumbering(): (condition: Condition) => number {
   const numbers = new Map<string, number>();
-  const known = new WeakMap<Condition, number>();
-  const numberOf = (condition: Condition): number => {
-    let number = known.get(condition);
-    if (number === undefined) {
-      const text = textOf(condition);
-      number = numbers.get(text) ?? numbers.size;
-      numbers.set(text, number);
-      known.set(condition, number);
-    }
+  const numberOf = memoize((condition: Condition): number => {
+    const content = textOf(condition);
+    const number = numbers.get(content) ?? numbers.size;
+    numbers.set(content, number);
     return number;
-  };
+  });
   const textOf = (condition: Condition): string => {
     switch (condition.op) {
       case 'all':

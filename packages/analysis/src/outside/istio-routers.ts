@@ -23,9 +23,9 @@ export function istioRouters(mesh: MeshView): readonly Router[] {
     // When a route matches on the port, istiod compares it with the port of the first server.
     const stepsOf = memoize((served: ServedRoute) => stepsOfRoute(mesh, served, { ...listener, port: serverPort }));
     const merged = servers.flatMap(({ server }) => server ?? []);
-    const virtualHosts = hosts.map(({ host, on, routes, last, redirect }): VirtualHost => {
+    const virtualHosts = hosts.map(({ host, on, routes, redirect }): VirtualHost => {
       const redirecting = redirect ? [redirectOf(mesh, redirect)] : [];
-      return { host, on, steps: [...redirecting, ...[...routes, ...last].flatMap(stepsOf)] };
+      return { host, on, steps: [...redirecting, ...routes.flatMap(stepsOf)] };
     });
     return { listener, entry: toEntryPoint(mesh, servers[0]!, merged), virtualHosts, table };
   });

@@ -48,6 +48,7 @@ export interface ServedRoute {
   readonly matches: VirtualServiceRoute['matches'];
   /** Whether all of the gateway's Pods receive the VirtualService, only some of them, or an unknown number. */
   readonly readers: 'all' | 'some' | 'unknown';
+  readonly isCatchAll: boolean;
 }
 
 /** The routes for one host, from all servers and VirtualServices. */
@@ -55,9 +56,8 @@ export interface HostTable {
   readonly host: string;
   /** The object that declares the host. */
   readonly on: KubeObject;
+  /** The routes, of which the catch-all routes come after all others. */
   readonly routes: readonly ServedRoute[];
-  /** The catch-all routes, which come after all others. */
-  readonly last: readonly ServedRoute[];
   /** The server that redirects every call to HTTPS, if there is one. */
   readonly redirect: ServerLocation | undefined;
 }
@@ -108,11 +108,11 @@ export const gatewayTables = memoize((mesh: MeshView): readonly GatewayTable[] =
  * Lists the routes for a host in order. A catch-all route hides the routes of all VirtualServices that come after its
  * own.
  */
-export function listReachableRoutes({ routes, last }: HostTable): readonly ServedRoute[] {
+export function listReachableRoutes({ routes }: HostTable): readonly ServedRoute[] {
   // A catch-all route at a Gateway outside the files hides nothing, because that Gateway may restrict its hosts to one
   // of the namespaces.
-  const end = last.findIndex(({ at, readers }) => at.server && readers === 'all');
-  return [...routes, ...last.filter(({ root }, index) => end < 0 || index < end || root === last[end]!.root)];
+  const end = routes.findIndex(({ at, readers, isCatchAll }) => isCatchAll && at.server && readers === 'all');
+  return routes.filter(({ root }, index) => end < 0 || index < end || root === routes[end]!.root);
 }
 
 /** The servers of Gateways that run in the same Pods. */
@@ -183,8 +183,7 @@ function tableOf(
     ([host, some]): HostTable => ({
       host,
       on: some[0]!.on,
-      routes: some.flatMap(({ routes }) => routes),
-      last: some.flatMap(({ last }) => last),
+      routes: some.flatMap(({ routes }) => routes).sort((a, b) => Number(a.isCatchAll) - Number(b.isCatchAll)),
       redirect: some.findLast(({ redirect }) => redirect)?.redirect,
     }),
   );
@@ -201,16 +200,13 @@ function attachedTo(
   const redirect = protocol === 'http' && at.server?.tls?.httpsRedirect ? at : undefined;
   const attached = (rootsOf(mesh).get(at.name) ?? []).flatMap((root): readonly HostTable[] => {
     const hosts = commonHosts(root, at);
-    const { routes, last } = hosts.length === 0 ? NO_ROUTES : servedRoutes(mesh, root, at, protocol, port);
+    const routes = hosts.length === 0 ? [] : servedRoutes(mesh, root, at, protocol, port);
     // Istio leaves out a VirtualService if none of its routes applies to the gateway.
-    if (routes.length + last.length === 0) return [];
-    return hosts.map((host) => ({ host, on: root, routes, last, redirect }));
+    return routes.length === 0 ? [] : hosts.map((host) => ({ host, on: root, routes, redirect }));
   });
   const redirected = redirect ? hostsOfAll(at) : [];
-  return [...attached, ...redirected.map((host) => ({ host, on: at.gateway!, ...NO_ROUTES, redirect }))];
+  return [...attached, ...redirected.map((host) => ({ host, on: at.gateway!, routes: [], redirect }))];
 }
-
-const NO_ROUTES = { routes: [], last: [] };
 
 /**
  * Lists the routes of a VirtualService at a server, up to and including its first catch-all route. Routes after that
@@ -222,10 +218,10 @@ function servedRoutes(
   at: ServerLocation,
   protocol: Listener['protocol'],
   port: number | undefined,
-): Pick<HostTable, 'routes' | 'last'> {
+): readonly ServedRoute[] {
   const proxy = serverProxy(at);
   const readers = countReaders(mesh, { proxy }, root);
-  if (readers === 'none') return NO_ROUTES;
+  if (readers === 'none') return [];
   const kind = protocol === 'tls' || protocol === 'tcp' ? protocol : 'http';
   const routes: ServedRoute[] = [];
   for (const route of virtualServiceRoutes(mesh)(root).filter((one) => one.protocol === kind)) {
@@ -233,10 +229,10 @@ function servedRoutes(
     const served = { at, root, route, readers };
     const end = kind === 'http' ? matches.findIndex((match) => isCatchAll(match) && !isRestrictedToSources(match)) : -1;
     const before = end < 0 ? matches : matches.slice(0, end);
-    if (before.length > 0) routes.push({ ...served, matches: before });
-    if (end >= 0) return { routes, last: [{ ...served, matches: [matches[end]!] }] };
+    if (before.length > 0) routes.push({ ...served, matches: before, isCatchAll: false });
+    if (end >= 0) return [...routes, { ...served, matches: [matches[end]!], isCatchAll: true }];
   }
-  return { routes, last: [] };
+  return routes;
 }
 
 /** Returns the proxy that runs a server. */
