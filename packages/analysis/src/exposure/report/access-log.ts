@@ -80,8 +80,8 @@ export function createLogLocator(all: readonly Endpoint[]): (fields: LogFields) 
 const SENT = /^outbound_\.\d+_\.[^_]*_\.(.+)$/;
 
 function inbound({ byService, byPort }: Index, service: string | undefined, port: number): LoggedPlace {
-  const known = byService.get(service ?? '');
-  if (!known) return { endpoints: byPort.get(port) ?? [], isCertain: false };
+  const known = [...new Set(byService.get(service ?? '')?.map(({ endpoint }) => endpoint))];
+  if (known.length === 0) return { endpoints: byPort.get(port) ?? [], isCertain: false };
   const atPort = known.filter((one) => one.port === port);
   return { endpoints: atPort.length > 0 ? atPort : known, isCertain: true };
 }
@@ -97,25 +97,16 @@ function serviceIn(host: string): string | undefined {
   return /^([^.]+\.[^.]+)(?:\.svc(?:\..+)?)?$/.exec(host.toLowerCase())?.[1];
 }
 
-interface Index {
-  readonly gateways: readonly Endpoint[];
-  readonly byService: ReadonlyMap<string, readonly Endpoint[]>;
-  readonly byPort: ReadonlyMap<number | undefined, readonly Endpoint[]>;
-}
+type Index = ReturnType<typeof indexOf>;
 
-function indexOf(all: readonly Endpoint[], protocol: Endpoint['protocol']): Index {
+function indexOf(all: readonly Endpoint[], protocol: Endpoint['protocol']) {
   const endpoints = all.filter((one) => one.protocol === protocol);
-  const byService = new Map<string, Endpoint[]>();
-  for (const endpoint of endpoints) {
-    for (const name of new Set(endpoint.services.map((one) => one.replace(/:\d+$/, '')))) {
-      const known = byService.get(name);
-      if (known) known.push(endpoint);
-      else byService.set(name, [endpoint]);
-    }
-  }
+  const named = endpoints.flatMap((endpoint) =>
+    endpoint.services.map((one) => ({ service: one.replace(/:\d+$/, ''), endpoint })),
+  );
   return {
     gateways: endpoints.filter(({ workload }) => workload.kind === 'gateway'),
-    byService,
+    byService: Map.groupBy(named, ({ service }) => service),
     byPort: Map.groupBy(endpoints, ({ port }) => port),
   };
 }

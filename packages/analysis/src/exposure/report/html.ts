@@ -7,11 +7,11 @@ import { ACCESS_HEADINGS, type ExposureReport, UNUSED_TITLE } from './report.ts'
 import {
   COLUMN_NAMES,
   COLUMNS,
+  type Column,
   describeCounts,
   describeExposureEntry,
   describeLogCoverage,
   describeRules,
-  type ExposureEntryColumns,
   pluralize,
 } from './words.ts';
 
@@ -114,7 +114,7 @@ function row(way: ExposureEntry): SafeHtml {
 `;
 }
 
-const CODE: ReadonlySet<keyof ExposureEntryColumns> = new Set(['witness', 'place', 'destination']);
+const CODE: ReadonlySet<Column> = new Set(['witness', 'place', 'destination']);
 
 function capitalized(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}`;

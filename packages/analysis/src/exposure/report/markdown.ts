@@ -6,13 +6,13 @@ import { ACCESS_HEADINGS, type ExposureReport, UNUSED_TITLE } from './report.ts'
 import {
   COLUMN_NAMES,
   COLUMNS,
+  type Column,
   describeCounts,
   describeEntryCalls,
   describeEntryDestination,
   describeExposureEntry,
   describeLogCoverage,
   describeRules,
-  type ExposureEntryColumns,
   pluralize,
 } from './words.ts';
 
@@ -69,7 +69,7 @@ function list(lines: readonly string[]): readonly string[] {
   return [...lines.slice(0, MAX_ROWS).map((line) => `- ${inline(line)}`), ...(left > 0 ? [`- and ${left} more`] : [])];
 }
 
-function table(ways: readonly ExposureEntry[], columns: readonly (keyof ExposureEntryColumns)[]): readonly string[] {
+function table(ways: readonly ExposureEntry[], columns: readonly Column[]): readonly string[] {
   if (ways.length === 0) return [];
   const rowOf = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const rows = ways.slice(0, MAX_ROWS).map((way) => {

@@ -5,11 +5,11 @@ import type { ExposureEntry } from '../list.ts';
 import { ACCESS_HEADINGS, type Access, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import {
   COLUMNS,
+  type Column,
   describeCounts,
   describeExposureEntry,
   describeLogCoverage,
   describeRules,
-  type ExposureEntryColumns,
   pluralize,
 } from './words.ts';
 
@@ -32,10 +32,10 @@ export interface TableOptions {
  */
 export function printExposureTable(report: ExposureReport, { colour }: TableOptions): string {
   const { unused, objects, notes } = report;
-  const rows = ({ verdict, ...way }: ExposureEntryColumns, code: string): readonly Line[] => [
+  const rows = ({ verdict, ...way }: ReturnType<typeof describeExposureEntry>, code: string): readonly Line[] => [
     '',
     row('verdict', { text: verdict, colour: code }),
-    ...Object.entries(way).map(([name, text]) => row(name as keyof ExposureEntryColumns, text)),
+    ...Object.entries(way).map(([name, text]) => row(name as Column, text)),
   ];
   const waysOf = (ways: readonly ExposureEntry[]) =>
     ways.flatMap((way) => rows(describeExposureEntry(way), COLOURS[way.verdict]));
@@ -75,6 +75,6 @@ function heading(text: string): Line {
   return [{ text, colour: '1' }];
 }
 
-function row(name: keyof ExposureEntryColumns, text: string | ColouredText): Line {
+function row(name: Column, text: string | ColouredText): Line {
   return [`  ${COLUMNS[name].padEnd(WIDTH)}  `, text];
 }

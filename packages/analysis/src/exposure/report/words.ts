@@ -10,19 +10,7 @@ import type { Access, ExposureReport } from './report.ts';
 import type { UnusedAccess } from './unused.ts';
 
 /** The columns of the report, in the order in which a call passes through them. */
-export interface ExposureEntryColumns {
-  readonly verdict: string;
-  readonly calls: string;
-  readonly entry: string;
-  readonly destination: string;
-  readonly identityAtEntry: string;
-  readonly identityAtWorkload: string;
-  readonly enforcer: string;
-  readonly witness: string;
-  readonly place: string;
-}
-
-export const COLUMNS: Readonly<Record<keyof ExposureEntryColumns, string>> = {
+export const COLUMNS = {
   verdict: 'Verdict',
   calls: 'Calls',
   entry: 'Entry point',
@@ -32,11 +20,12 @@ export const COLUMNS: Readonly<Record<keyof ExposureEntryColumns, string>> = {
   enforcer: 'Enforcing proxy',
   witness: 'Witness request',
   place: 'Place',
-};
-export const COLUMN_NAMES = Object.keys(COLUMNS) as readonly (keyof ExposureEntryColumns)[];
+} as const;
+export type Column = keyof typeof COLUMNS;
+export const COLUMN_NAMES = Object.keys(COLUMNS) as readonly Column[];
 
 /** Returns the text of each column for an exposure. */
-export function describeExposureEntry(way: ExposureEntry): ExposureEntryColumns {
+export function describeExposureEntry(way: ExposureEntry): Readonly<Record<Column, string>> {
   const { entry, internal, verdict, unknown, enforcer, place, object } = way;
   return {
     verdict: plainText(verdict === 'unknown' ? `unknown: ${unknown.join('; ')}` : verdict),
