@@ -15,7 +15,7 @@ import {
   selects,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
-import type { EntryKind, Identity } from './exposure.ts';
+import type { EntryKind, EntryPoint } from './exposure.ts';
 import { type GatewayPods, listFittingServices, listGatewayPods } from './gateway-pods.ts';
 
 /** Maps annotations to the values that make a load balancer internal. */
@@ -116,13 +116,20 @@ interface Reach {
 }
 
 /**
- * Returns the identity required by a gateway that makes no checks of its own. Its state is `none`, or `unknown` if it
- * is unknown whether the gateway's Pods are published.
+ * Determines who reaches a gateway that makes no checks of its own. The state of its identity is `none`, or `unknown` if
+ * it is unknown whether the gateway's Pods are published.
  * @param reason why the gateway makes no checks
  */
-export function uncheckedGatewayIdentity(mesh: MeshView, pods: GatewayPods, reason: string): Identity {
-  const { unpublished } = determineReach(mesh, pods);
-  return unpublished === undefined ? { state: 'none', reason } : { state: 'unknown', reason: unpublished };
+export function uncheckedGateway(
+  mesh: MeshView,
+  pods: GatewayPods,
+  reason: string,
+): Pick<EntryPoint, 'own' | 'internal'> {
+  const { unpublished, internal } = determineReach(mesh, pods);
+  return {
+    own: unpublished === undefined ? { state: 'none', reason } : { state: 'unknown', reason: unpublished },
+    internal,
+  };
 }
 
 /**

@@ -14,7 +14,7 @@ import {
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { type EntryPoint, type Exposure, publishedExposure } from '../exposure.ts';
-import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
+import { uncheckedGateway } from '../internal.ts';
 import { isGatewayPod } from './gateway-service.ts';
 
 type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
@@ -119,8 +119,7 @@ function entryOf(mesh: MeshView, filter: EnvoyFilter, patch: ConfigPatch): Entry
     object: filter,
     ...listenerOf(mesh, patch),
     proxy,
-    own: uncheckedGatewayIdentity(mesh, proxy, 'an added route requires no client certificate'),
-    internal: determineReach(mesh, proxy).internal,
+    ...uncheckedGateway(mesh, proxy, 'an added route requires no client certificate'),
   };
 }
 

@@ -23,7 +23,7 @@ import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { parseAddress } from '../../address.ts';
 import { manifestKind } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Identity } from '../exposure.ts';
-import { determineReach, uncheckedGatewayIdentity, whyInternalAnnotation } from '../internal.ts';
+import { uncheckedGateway, whyInternalAnnotation } from '../internal.ts';
 import { controllerProxy } from './gateway-service.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
@@ -275,23 +275,25 @@ export function entryPointOf(
   const { metadata, spec } = gateway;
   const proxy = proxyOf(mesh, gateway);
   const annotated = { ...labels(metadata.annotations), ...labels(spec.infrastructure?.annotations) };
+  const reach = reachOf(mesh, gateway, proxy);
   return {
     kind: 'KubernetesGateway',
     name: `${metadata.namespace}/${metadata.name}`,
     object: gateway,
     ports: met.map(({ listener }) => ({ number: listener.port, protocol: listener.protocol })),
     proxy,
-    own: requiredByTls(mesh, gateway, met, proxy),
-    internal:
-      whyInternalAnnotation(annotated) ?? (proxy.by === 'istio' ? determineReach(mesh, proxy).internal : undefined),
+    own: met.length > 0 && met.every((at) => requiresCertificate(gateway, at)) ? CERTIFICATE : reach.own,
+    internal: whyInternalAnnotation(annotated) ?? reach.internal,
   };
 }
+
+type GatewayProxy = Exclude<EntryProxy, { readonly by: 'none' }>;
 
 /**
  * Finds the Pods of a Gateway. Istio deploys and labels them, unless the Gateway's address is the host name of a
  * Service.
  */
-function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): Exclude<EntryProxy, { readonly by: 'none' }> {
+function proxyOf(mesh: MeshView, { metadata, spec }: KubernetesGateway): GatewayProxy {
   const name = text(spec.gatewayClassName) ?? '?';
   const known = mesh.all('GatewayClass').find((one) => one.metadata.name === name)?.spec.controllerName;
   if (known === undefined ? !/^istio(?:-|$)/.test(name) : known !== ISTIO_CONTROLLER) {
@@ -314,34 +316,34 @@ function isHostname(address: string | undefined): address is string {
   return address !== undefined && parseAddress(address) === undefined;
 }
 
-/** Checks whether every listener requires a client certificate, either by frontend validation or by an Istio option. */
-function requiredByTls(
+const CERTIFICATE: Identity = { state: 'required', reason: 'the Gateway requires a client certificate' };
+
+/** Checks whether a listener requires a client certificate, either by frontend validation or by an Istio option. */
+function requiresCertificate({ spec }: KubernetesGateway, { listener }: EffectiveListener): boolean {
+  if (listener.protocol !== 'HTTPS' && listener.protocol !== 'TLS') return false;
+  const mode = text(record(listener.tls?.options)['gateway.istio.io/tls-terminate-mode']);
+  if (mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL') return true;
+  const { default: general, perPort } = spec.tls?.frontend ?? {};
+  const { validation } = items(perPort).find(({ port }) => port === listener.port)?.tls ?? general ?? {};
+  return (
+    items(validation?.caCertificateRefs as readonly object[]).length > 0 && validation?.mode !== 'AllowInsecureFallback'
+  );
+}
+
+/** Determines who reaches a Gateway that requires no client certificate. */
+function reachOf(
   mesh: MeshView,
   { spec }: KubernetesGateway,
-  met: readonly EffectiveListener[],
-  proxy: Exclude<EntryProxy, { readonly by: 'none' }>,
-): Identity {
-  const { default: general, perPort } = spec.tls?.frontend ?? {};
-  const requires = ({ listener }: EffectiveListener): boolean => {
-    if (listener.protocol !== 'HTTPS' && listener.protocol !== 'TLS') return false;
-    const mode = text(record(listener.tls?.options)['gateway.istio.io/tls-terminate-mode']);
-    if (mode === 'MUTUAL' || mode === 'ISTIO_MUTUAL') return true;
-    const { validation } = items(perPort).find(({ port }) => port === listener.port)?.tls ?? general ?? {};
-    return (
-      items(validation?.caCertificateRefs as readonly object[]).length > 0 &&
-      validation?.mode !== 'AllowInsecureFallback'
-    );
-  };
-  if (met.length > 0 && met.every(requires)) {
-    return { state: 'required', reason: 'the Gateway requires a client certificate' };
+  proxy: GatewayProxy,
+): Pick<EntryPoint, 'own' | 'internal'> {
+  if (proxy.by === 'istio' && proxy.selector) {
+    return uncheckedGateway(mesh, proxy, 'the Gateway requires no client certificate');
   }
-  if (proxy.by === 'controller') {
-    return { state: 'unknown', reason: `the checks of ${proxy.name} are not among Istio's policies` };
-  }
-  if (!proxy.selector) {
-    return { state: 'unknown', reason: `the Service ${spec.addresses![0]!.value} is not among these files` };
-  }
-  return uncheckedGatewayIdentity(mesh, proxy, 'the Gateway requires no client certificate');
+  const reason =
+    proxy.by === 'istio'
+      ? `the Service ${spec.addresses![0]!.value} is not among these files`
+      : `the checks of ${proxy.name} are not among Istio's policies`;
+  return { own: { state: 'unknown', reason }, internal: undefined };
 }
 
 function unknownEntry({ kind = 'Gateway', namespace, name }: ParentRef, route: KubeObject): EntryPoint {

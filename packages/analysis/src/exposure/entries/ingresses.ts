@@ -17,7 +17,7 @@ import { items, labels } from '@meshpass/istio/members';
 import { NO_REWRITE } from '../../routes/rewrite.ts';
 import { segmentPrefix } from '../../routes/text-match.ts';
 import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
-import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
+import { uncheckedGateway } from '../internal.ts';
 import { controllerProxy, isGatewayService } from './gateway-service.ts';
 import {
   identityFromAnnotations,
@@ -148,11 +148,9 @@ export function entryPointOf(mesh: MeshView, ingress: Ingress): EntryPoint {
     object: ingress,
     ports: [{ number: items(ingress.spec.tls).length > 0 ? 443 : 80, protocol: undefined }],
     proxy,
-    own:
-      proxy.by === 'istio'
-        ? uncheckedGatewayIdentity(mesh, proxy, 'an Ingress of Istio requires no client certificate')
-        : identityFromAnnotations(mesh, ingress, proxy.name),
-    internal: proxy.by === 'istio' ? determineReach(mesh, proxy).internal : whyInternalIngress(mesh, ingress),
+    ...(proxy.by === 'istio'
+      ? uncheckedGateway(mesh, proxy, 'an Ingress of Istio requires no client certificate')
+      : { own: identityFromAnnotations(mesh, ingress, proxy.name), internal: whyInternalIngress(mesh, ingress) }),
   };
 }
 

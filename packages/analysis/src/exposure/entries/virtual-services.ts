@@ -24,9 +24,9 @@ import { routeRewrite } from '../../routes/rewrite.ts';
 import { coversUri } from '../../routes/text-match.ts';
 import { describeObject } from '../describe.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from '../exposure.ts';
-import { clientPorts, type IstioProxy, restrictEntryPoint, trustedHops } from '../gateway-pods.ts';
+import { clientPorts, restrictEntryPoint, trustedHops } from '../gateway-pods.ts';
 import { patchesAtEntry } from '../identity.ts';
-import { determineReach, uncheckedGatewayIdentity } from '../internal.ts';
+import { uncheckedGateway } from '../internal.ts';
 import { mayWidenAccess } from '../patches.ts';
 import {
   gatewayName,
@@ -206,14 +206,13 @@ export function toEntryPoint(mesh: MeshView, at: ServerLocation, servers: readon
       return reached.map((one) => ({ number: one, protocol }));
     }),
     proxy,
-    own: requiredByTls(mesh, servers, proxy),
-    internal: determineReach(mesh, proxy).internal,
+    ...uncheckedGateway(mesh, proxy, 'the gateway requires no client certificate'),
+    ...(servers.length > 0 && servers.every(requiresCertificate) && { own: CERTIFICATE }),
   };
 }
 
-/** Returns the state `required` if every server verifies client certificates (`MUTUAL` or `ISTIO_MUTUAL`). */
-function requiredByTls(mesh: MeshView, servers: readonly GatewayServer[], proxy: IstioProxy): Identity {
-  return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL')
-    ? { state: 'required', reason: 'the gateway requires a client certificate' }
-    : uncheckedGatewayIdentity(mesh, proxy, 'the gateway requires no client certificate');
+const CERTIFICATE: Identity = { state: 'required', reason: 'the gateway requires a client certificate' };
+
+function requiresCertificate({ tls }: GatewayServer): boolean {
+  return tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL';
 }
