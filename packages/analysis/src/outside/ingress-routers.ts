@@ -4,17 +4,10 @@
  * decides how it handles their calls on port 80. Sources: the Ingress API reference, the annotations of ingress-nginx,
  * and Istio's pilot/pkg/config/kube/ingress.
  */
-import { coversHost, type Ingress, type Labels, type MeshView, oldestFirst } from '@meshpass/istio';
+import { coversHost, type Ingress, type MeshView } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
-import { nginxAnnotations } from '../exposure/entries/ingress-controllers.ts';
-import {
-  type BackendLocation,
-  backendExposure,
-  backendsOf,
-  entryPointOf,
-  redirectsEveryCall,
-} from '../exposure/entries/ingresses.ts';
+import { type Backend, listServedIngresses, type ServedIngress } from '../exposure/entries/ingresses.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
 import { type Listener, matchCondition } from '../routes/match-condition.ts';
 import { opaque } from '../routes/opaque.ts';
@@ -27,18 +20,9 @@ const LISTENERS = [
   { protocol: 'https', port: 443 },
 ] as const;
 
-/** An Ingress, its entry point, and the annotations that ingress-nginx reads if it is the controller. */
-interface ServedIngress {
-  readonly ingress: Ingress;
-  readonly entry: EntryPoint;
-  readonly nginx: Labels | undefined;
-}
-
 /** Lists the routers for all Ingresses. */
 export function ingressRouters(mesh: MeshView): readonly Router[] {
-  const ingresses = oldestFirst(mesh.all('Ingress')).map((ingress): ServedIngress => {
-    return { ingress, entry: entryPointOf(mesh, ingress), nginx: nginxAnnotations(mesh, ingress) };
-  });
+  const ingresses = listServedIngresses(mesh);
   const byClass = Map.groupBy(ingresses, ({ entry }) => `${nameOf(entry)} ${entry.internal !== undefined}`);
   const routers = [...byClass.values()].flatMap((some) =>
     LISTENERS.map((listener): Router => {
@@ -68,7 +52,7 @@ function hostsOf({ spec }: Ingress): readonly string[] {
  * They are followed by exact paths, and then by other paths, longest first. istiod compares the length of the text
  * first, including a trailing slash.
  */
-function rankOf({ rule, uris }: BackendLocation, { entry: { proxy }, nginx }: ServedIngress): RankedStep['rank'] {
+function rankOf({ rule, uris }: Backend, { entry: { proxy }, nginx }: ServedIngress): RankedStep['rank'] {
   const { path = '/', pathType } = rule;
   if (proxy.by === 'istio') return [path.replace(/[./]?\*$/, '').length, Number(uris[0]?.exact === path)];
   return [Number(nginx?.canary === 'true'), Number(pathType === 'Exact'), path.replace(/(?<=.)\/+$/, '').length];
@@ -81,10 +65,9 @@ function pathsOf(
   listener: Listener,
   ownerOf: (host: string) => Ingress | undefined = () => served.ingress,
 ): Parameters<typeof virtualHostsOf>[0] {
-  const { ingress, entry } = served;
+  const { ingress, entry, backends } = served;
   const routing = annotatedRouting(served);
   const hosts = [...new Set(hostsOf(ingress))];
-  const backends = backendsOf(ingress, entry);
   const found = hosts.map((host) => {
     // istiod only adds the routes of a host to the servers that the host's oldest Ingress defines.
     const owner = (entry.proxy.by === 'istio' && ownerOf(host)) || ingress;
@@ -168,11 +151,7 @@ function hostLabel(host: string, { proxy }: EntryPoint): Condition {
   return { op: 'text', field: 'host', test: { form: 'pattern', pieces } };
 }
 
-function pathCondition(
-  { rule, uris }: BackendLocation,
-  { entry, nginx }: ServedIngress,
-  listener: Listener,
-): Condition {
+function pathCondition({ rule, uris }: Backend, { entry, nginx }: ServedIngress, listener: Listener): Condition {
   const { path = '/', pathType } = rule;
   const name = ['use-regex', 'rewrite-target'].find((one) => (nginx?.[one] ?? 'false') !== 'false');
   if (name !== undefined && (path !== '/' || name === 'use-regex'))
@@ -187,16 +166,15 @@ function pathCondition(
 
 function stepOf(
   mesh: MeshView,
-  { ingress, entry }: ServedIngress,
-  backend: BackendLocation,
+  { ingress, entry, redirects }: ServedIngress,
+  { path, exposure }: Backend,
   service: Served,
   given: Condition,
 ): Step {
   const condition = all([service.condition, given]);
-  const step = { on: ingress, path: backend.path, condition, targets: [] };
-  const answer = redirectsEveryCall(mesh, ingress) ? 'redirects it' : service.answer;
+  const step = { on: ingress, path, condition, targets: [] };
+  const answer = redirects ? 'redirects it' : service.answer;
   if (answer !== undefined) return { ...step, answer };
-  const exposure = backendExposure(mesh, ingress, entry, backend);
   if (exposure) return { ...step, targets: targetsAt(mesh, exposure, entry) };
   return {
     ...step,

@@ -9,14 +9,15 @@ import {
   type HttpMatch,
   type Ingress,
   type IngressPath,
+  type Labels,
   type MeshView,
+  oldestFirst,
   type Path,
   type StringMatch,
 } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
-import { NO_REWRITE } from '../../routes/rewrite.ts';
 import { segmentPrefix } from '../../routes/text-match.ts';
-import type { EntryPoint, EntryProxy, Exposure } from '../exposure.ts';
+import { type EntryPoint, type EntryProxy, type Exposure, publishedExposure } from '../exposure.ts';
 import { uncheckedGateway } from '../internal.ts';
 import { controllerProxy, isGatewayService } from './gateway-service.ts';
 import {
@@ -32,8 +33,20 @@ const ISTIO_CONTROLLER = 'istio.io/ingress-controller';
  */
 const ISTIO_SELECTOR = { istio: 'ingressgateway' };
 
+/** An Ingress as its controller reads it. */
+export interface ServedIngress {
+  readonly ingress: Ingress;
+  readonly entry: EntryPoint;
+  /** The annotations that ingress-nginx reads. Undefined if another controller serves the Ingress. */
+  readonly nginx: Labels | undefined;
+  /** Whether the controller redirects every call. */
+  readonly redirects: boolean;
+  /** The backends in order, with the default backend at the end. */
+  readonly backends: readonly Backend[];
+}
+
 /** The backend of a rule, or the default backend. */
-export interface BackendLocation {
+export interface Backend {
   readonly host: string;
   /** The Ingress rule that leads to the backend. The rule for the default backend has no path. */
   readonly rule: IngressPath;
@@ -41,28 +54,54 @@ export interface BackendLocation {
   readonly uris: readonly StringMatch[];
   /** The path to the rule within the Ingress, or to `spec` for the default backend. */
   readonly path: Path;
-  readonly backendPath: Path;
   readonly isDefault: boolean;
+  /** The exposure of the backend. Undefined if it is not a Service. */
+  readonly exposure: Exposure | undefined;
 }
 
 /** Lists the backends that Ingresses expose. */
 export function listIngressExposures(mesh: MeshView): readonly Exposure[] {
-  return mesh.all('Ingress').flatMap((ingress) => {
-    if (redirectsEveryCall(mesh, ingress)) return [];
-    const entry = entryPointOf(mesh, ingress);
-    return backendsOf(ingress, entry).flatMap((one): readonly Exposure[] => {
-      const exposure = backendExposure(mesh, ingress, entry, one);
-      return !exposure || (exposure.service && isGatewayService(mesh, exposure.service)) ? [] : [exposure];
-    });
+  return listServedIngresses(mesh).flatMap(({ redirects, backends }) => {
+    if (redirects) return [];
+    const exposures = backends.flatMap(({ exposure }) => exposure ?? []);
+    return exposures.filter(({ service }) => !service || !isGatewayService(mesh, service));
   });
 }
 
-/** Returns the exposure of a backend, or undefined if the backend is not a Service. */
-export function backendExposure(
+/** Lists the Ingresses of every class, from oldest to newest. */
+export function listServedIngresses(mesh: MeshView): readonly ServedIngress[] {
+  return oldestFirst(mesh.all('Ingress')).map((ingress) => {
+    const nginx = nginxAnnotations(mesh, ingress);
+    const redirects = ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(nginx?.[name] ?? ''));
+    const served = { ingress, entry: entryPointOf(mesh, ingress), nginx, redirects };
+    return { ...served, backends: backendsOf(mesh, served) };
+  });
+}
+
+function backendsOf(mesh: MeshView, served: Omit<ServedIngress, 'backends'>): readonly Backend[] {
+  const { spec } = served.ingress;
+  const byIstio = served.entry.proxy.by === 'istio';
+  const backendAt = (given: Omit<Backend, 'exposure'>, backendPath: Path): Backend => {
+    return { ...given, exposure: exposureOf(mesh, served, given, backendPath) };
+  };
+  const rules = items(spec.rules).flatMap(({ host, http }, index) =>
+    items(http?.paths).map((rule, nth) => {
+      const path = ['spec', 'rules', index, 'http', 'paths', nth];
+      const uris = byIstio ? istioUris(rule) : urisOf(rule);
+      return backendAt({ host: host || '*', rule, uris, path, isDefault: false }, [...path, 'backend']);
+    }),
+  );
+  // Istio does not support default backends and ignores them.
+  if (!spec.defaultBackend || byIstio) return rules;
+  const fallback = { host: '*', rule: { backend: spec.defaultBackend }, uris: [], path: ['spec'], isDefault: true };
+  return [...rules, backendAt(fallback, ['spec', 'defaultBackend'])];
+}
+
+function exposureOf(
   mesh: MeshView,
-  ingress: Ingress,
-  entry: EntryPoint,
-  { host, rule, uris, path, backendPath }: BackendLocation,
+  { ingress, entry, nginx }: Omit<ServedIngress, 'backends'>,
+  { host, rule, uris, path }: Omit<Backend, 'exposure'>,
+  backendPath: Path,
 ): Exposure | undefined {
   const { name, port } = rule.backend?.service ?? {};
   // The backend can also be an action that an annotation defines, such as a redirect by the AWS Load Balancer
@@ -74,41 +113,20 @@ export function backendExposure(
   const isRewritten =
     entry.proxy.by !== 'istio' &&
     Object.keys(labels(ingress.metadata.annotations)).some((one) => /\/(?:rewrite-target|app-root)$/.test(one));
-  return {
-    on: ingress,
-    root: ingress,
-    path,
+  return publishedExposure(ingress, path, {
     destinationPath: [...backendPath, 'service', 'name'],
     protocol: 'http',
     entries: [entry],
     hosts: [host],
-    matches: matchesOf(mesh, ingress, uris),
-    rewrite: () => (isRewritten ? { path: 'unknown', headers: [] } : NO_REWRITE),
+    matches: matchesOf(uris, nginx),
+    ...(isRewritten && { rewrite: () => ({ path: 'unknown', headers: [] }) }),
     destination: { host: full, subset: undefined, port: port?.number ?? named?.port },
     service,
-  };
-}
-
-/** Lists the backends of an Ingress in order, with the default backend at the end. */
-export function backendsOf({ spec }: Ingress, { proxy }: EntryPoint): readonly BackendLocation[] {
-  const byIstio = proxy.by === 'istio';
-  const rules = items(spec.rules).flatMap(({ host, http }, index) =>
-    items(http?.paths).map((rule, nth): BackendLocation => {
-      const path = ['spec', 'rules', index, 'http', 'paths', nth];
-      const uris = byIstio ? istioUris(rule) : urisOf(rule);
-      return { host: host || '*', rule, uris, path, backendPath: [...path, 'backend'], isDefault: false };
-    }),
-  );
-  // Istio does not support default backends and ignores them.
-  if (!spec.defaultBackend || byIstio) return rules;
-  const rule = { backend: spec.defaultBackend };
-  const backendPath = ['spec', 'defaultBackend'];
-  return [...rules, { host: '*', rule, uris: [], path: ['spec'], backendPath, isDefault: true }];
+  });
 }
 
 /** Returns the matches for the given paths. A canary of ingress-nginx may additionally require a header. */
-function matchesOf(mesh: MeshView, ingress: Ingress, uris: readonly StringMatch[]): readonly HttpMatch[] {
-  const given = nginxAnnotations(mesh, ingress) ?? {};
+function matchesOf(uris: readonly StringMatch[], given: Labels = {}): readonly HttpMatch[] {
   const header = given.canary === 'true' ? given['canary-by-header'] : undefined;
   const isWeighted = Number(given['canary-weight'] ?? 0) > 0;
   if (header === undefined || isWeighted) return uris.map((uri) => ({ uri }));
@@ -139,7 +157,7 @@ function istioUris({ path = '/', pathType }: IngressPath): readonly StringMatch[
 }
 
 /** Creates the entry point for an Ingress. */
-export function entryPointOf(mesh: MeshView, ingress: Ingress): EntryPoint {
+function entryPointOf(mesh: MeshView, ingress: Ingress): EntryPoint {
   const { metadata } = ingress;
   const proxy = proxyOf(mesh, ingress);
   return {
@@ -161,10 +179,4 @@ function proxyOf(mesh: MeshView, ingress: Ingress): Exclude<EntryProxy, { readon
     return { by: 'istio', namespace: undefined, selector: ISTIO_SELECTOR };
   }
   return name === undefined ? { by: 'controller', name: 'the default class' } : controllerProxy(mesh, name);
-}
-
-/** Checks whether the controller redirects every call. */
-export function redirectsEveryCall(mesh: MeshView, ingress: Ingress): boolean {
-  const given = nginxAnnotations(mesh, ingress);
-  return ['permanent-redirect', 'temporal-redirect'].some((name) => /^https?:/.test(given?.[name] ?? ''));
 }
