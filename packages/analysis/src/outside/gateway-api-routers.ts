@@ -31,7 +31,7 @@ import {
 import type { EntryPoint } from '../exposure/exposure.ts';
 import { type Listener, matchCondition } from '../routes/match-condition.ts';
 import { opaque } from '../routes/opaque.ts';
-import { type RankedStep, type Router, type Step, virtualHostsOf } from './router.ts';
+import { type RankedStep, type Router, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 
 const KINDS = ['HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const;
@@ -115,9 +115,10 @@ function stepsOf(
   return rulesOf(route).flatMap((rule, index): readonly RankedStep[] => {
     const filters = items(rule.filters);
     const path = ['spec', 'rules', index];
-    const redirecting = filters.find(({ type }) => type === 'RequestRedirect');
-    const answer = redirecting && 'redirects it';
-    const redirect = redirecting && Number(record(redirecting.requestRedirect).statusCode ?? 302);
+    const redirect = filters.find(({ type }) => type === 'RequestRedirect');
+    const own = redirect
+      ? { answer: 'redirects it', status: Number(record(redirect.requestRedirect).statusCode ?? 302) }
+      : { answer: 'has no destination and answers it with an error', status: 500 };
     const exposures = listRuleExposures(mesh, route, index, [], [given]);
     const targetsFor = (match: HttpMatch | undefined) =>
       exposures.flatMap((exposure) => targetsAt(mesh, exposure, exposure.entries[0]!, match));
@@ -135,15 +136,7 @@ function stepsOf(
           precedenceOf(some, given),
         ]);
         const targets = shared ?? targetsFor(some[0]);
-        const own = answer ?? 'has no destination and answers it with an error';
-        const step: Step = {
-          on: route,
-          path: at,
-          condition,
-          targets,
-          ...(targets.length === 0 && { answer: own, status: redirect ?? 500 }),
-        };
-        return { step, rank };
+        return { step: { on: route, path: at, condition, targets, ...(targets.length === 0 && own) }, rank };
       });
     });
   });

@@ -32,11 +32,10 @@ export function ingressRouters(mesh: MeshView): readonly Router[] {
     }),
   );
   const widened = ingresses.flatMap((one): readonly Router[] => {
-    const { ingress, entry } = one;
+    const { ingress, entry, backends, redirects } = one;
     const condition = annotatedRouting(one);
-    if (condition === ALWAYS) return [];
-    const ranked = LISTENERS.flatMap((listener) => pathsOf(mesh, one, listener)).flatMap((host) => host.ranked);
-    const targets = ranked.flatMap(({ step }) => step.targets);
+    if (condition === ALWAYS || redirects) return [];
+    const targets = backends.flatMap(({ exposure }) => (exposure ? targetsAt(mesh, exposure, entry) : []));
     const steps = [{ on: ingress, path: ['metadata'], condition, targets }];
     return [{ listener: LISTENERS[0], entry, virtualHosts: [{ host: '*', on: ingress, steps }], anywhere: true }];
   });
@@ -63,7 +62,7 @@ function pathsOf(
   mesh: MeshView,
   served: ServedIngress,
   listener: Listener,
-  ownerOf: (host: string) => Ingress | undefined = () => served.ingress,
+  ownerOf: (host: string) => Ingress | undefined,
 ): Parameters<typeof virtualHostsOf>[0] {
   const { ingress, entry, backends } = served;
   const routing = annotatedRouting(served);

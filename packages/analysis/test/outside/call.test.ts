@@ -184,6 +184,16 @@ describe('policies', () => {
       'yes workload orders',
     ],
     [
+      'at the workload see the server name that the gateway sends',
+      [
+        policy('shop', 'orders', {
+          rules: [{ when: [{ key: 'connection.sni', values: ['outbound_.80_._.orders.shop.svc.cluster.local'] }] }],
+        }),
+      ],
+      { port: 80, http: get('/public') },
+      'yes workload orders',
+    ],
+    [
       'at the workload may test an address that is not known',
       [policy('shop', 'orders', { rules: [{ from: [{ source: { ipBlocks: ['10.0.0.0/8'] } }] }] })],
       { port: 80, http: get('/public') },

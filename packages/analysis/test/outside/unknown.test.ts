@@ -44,6 +44,17 @@ it('does not know which calls an annotated Ingress gets', () => {
   expect(compared(alias, ingress(''))).toMatchObject({ changes: [], unknown: [{ reasons: [expect.any(String)] }] });
 });
 
+it.each([
+  ['k8s.io/ingress-nginx', ['gains', 'loses']],
+  ['nginx.org/ingress-controller', []],
+])('reads annotations of ingress-nginx according to the controller %s of the class', (controller, kinds) => {
+  const served = (annotations: string) =>
+    `${ingress(annotations)}\n---\n{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: nginx}, spec: {controller: ${controller}}}`;
+  const { changes, unknown } = compared(served(''), served("nginx.ingress.kubernetes.io/force-ssl-redirect: 'true'"));
+  expect(changes.map(({ kind }) => kind)).toEqual(kinds);
+  expect(unknown).toEqual([]);
+});
+
 it('does not compare a Gateway that it has not read with one that it has', () => {
   const gateway = `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: shop}, spec: {
   selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}`;

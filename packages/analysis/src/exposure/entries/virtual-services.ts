@@ -12,7 +12,7 @@ import {
   type StringMatch,
   type VirtualService,
 } from '@meshpass/istio';
-import { items, text, texts } from '@meshpass/istio/members';
+import { items, record, text, texts } from '@meshpass/istio/members';
 import {
   forwardsNothing,
   isCatchAll,
@@ -110,11 +110,6 @@ interface Narrowed extends Pick<Exposure, 'matches' | 'unrefused'> {
   readonly route: VirtualServiceRoute;
 }
 
-/** Checks whether part of a match is empty, in which case it matches everything. */
-function isEmpty(part: unknown): boolean {
-  return part === undefined || part === null || (typeof part === 'object' && Object.keys(part).length === 0);
-}
-
 /** The calls that a route rejects because a header or claim is missing. */
 interface Refusal {
   readonly uri: HttpMatch['uri'];
@@ -159,7 +154,9 @@ function refusalOf({ withoutHeaders, uri, ...others }: HttpMatch): Refusal | und
   const isForAll =
     isCatchAll(others) && !isRestrictedToSources(others) && others.port === undefined && !others.ignoreUriCase;
   if (header === undefined || !isForAll) return undefined;
-  const isRead = isClaim(header) ? !isEmpty(value) && absent.every(([name]) => isClaim(name)) : absent.length === 1;
+  const isRead = isClaim(header)
+    ? Object.keys(record(value)).length > 0 && absent.every(([name]) => isClaim(name))
+    : absent.length === 1;
   return isRead ? { uri, header, value: value ?? {} } : undefined;
 }
 
