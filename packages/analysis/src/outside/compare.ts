@@ -87,25 +87,24 @@ export function compareOutside(
     computeOutsideReach(withCreationTimes(after, before), rootNamespace),
   ] as const;
   const destinations = [...new Set(states.flatMap((state) => state.destinations))].sort();
-  const changes: OutsideChange[] = [];
-  const unknown: { destination: string; reasons: readonly string[] }[] = [];
-  let more = false;
   const contentOf = createConditionNumbering();
-  for (const destination of destinations) {
-    const result = compareDestination(states, destination, listed, unread, contentOf);
-    changes.push(...result.changes);
-    more ||= result.more;
-    if (result.reasons.length > 0) unknown.push({ destination, reasons: result.reasons });
-  }
+  const results = destinations.map((destination) => ({
+    destination,
+    ...compareDestination(states, destination, listed, unread, contentOf),
+  }));
   const [was, is] = states;
-  const moved = destinations
-    .map((destination) => ({
-      destination,
-      changes: selectionChanges(was.selectionOf(destination), is.selectionOf(destination)),
-    }))
-    .filter((one) => one.changes.length > 0);
-  const assumed = [...new Set(states.flatMap((state) => state.assumed))].sort();
-  return { changes, more, destinations: destinations.length, unknown, moved, assumed };
+  const moved = destinations.map((destination) => ({
+    destination,
+    changes: selectionChanges(was.selectionOf(destination), is.selectionOf(destination)),
+  }));
+  return {
+    changes: results.flatMap((one) => one.changes),
+    more: results.some((one) => one.more),
+    destinations: destinations.length,
+    unknown: results.flatMap(({ destination, reasons }) => (reasons.length > 0 ? [{ destination, reasons }] : [])),
+    moved: moved.filter((one) => one.changes.length > 0),
+    assumed: [...new Set(states.flatMap((state) => state.assumed))].sort(),
+  };
 }
 
 interface Result {
@@ -121,11 +120,9 @@ function compareDestination(
   unread: string | undefined,
   contentOf: (condition: Condition) => number,
 ): Result {
-  if (unread !== undefined) return unknownBecause(unread);
-  const absent = whyIncomparable(states, destination);
-  if (absent !== undefined) return unknownBecause(absent);
-  const patched = patchChanges(states.map((state) => state.patchesOf(destination)));
-  if (patched !== undefined) return unknownBecause(patched);
+  const incomparable =
+    unread ?? whyIncomparable(states, destination) ?? patchChanges(states.map((state) => state.patchesOf(destination)));
+  if (incomparable !== undefined) return unknownBecause(incomparable);
   const [was, is] = states.map((state) => state.callsOf(destination)) as [Condition, Condition];
   const equal = { changes: [], more: false, reasons: certificateChanges(states, destination) };
   // Most destinations do not change. If the formulas are equal, there is no need to build decision diagrams.
@@ -183,11 +180,8 @@ function subtract(
   [was, is]: readonly [Condition, Condition],
   listed: number,
 ): Result {
-  const bounds = [was, is].map((one) => [approximateCondition(one, false), approximateCondition(one, true)] as const);
-  const [[wasSure, wasPossible], [isSure, isPossible]] = bounds as [
-    readonly [Condition, Condition],
-    readonly [Condition, Condition],
-  ];
+  const [wasSure, isSure] = [approximateCondition(was, false), approximateCondition(is, false)];
+  const [wasPossible, isPossible] = [approximateCondition(was, true), approximateCondition(is, true)];
   const real = realHosts([was, is]);
   const space = createSpace([was, is, wasSure, wasPossible, isSure, isPossible, real]);
   const { diagram } = space;
