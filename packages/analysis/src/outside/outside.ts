@@ -6,17 +6,14 @@ import {
   type AuthorizationPolicy,
   coversHost,
   findMeshConfig,
-  type GatewayServer,
   type MeshView,
   meshConfigMap,
   type Place,
   type Resource,
   type ResourceOf,
-  serverHost,
   unreadMeshSettings,
   viewMesh,
 } from '@meshpass/istio';
-import { texts } from '@meshpass/istio/members';
 import { canonicalJson } from '../canonical-json.ts';
 import { type Call, meets } from '../diff/formula/call.ts';
 import { any, type Condition } from '../diff/formula/condition.ts';
@@ -38,6 +35,7 @@ import {
   type Router,
   routerDestinations,
   type Step,
+  serverNames,
   serverOf,
   stepsAt,
   type Target,
@@ -166,15 +164,11 @@ function namesTakenFrom(router: Router, all: readonly Router[]): readonly string
       formatListener(other.listener) === formatListener(listener) &&
       JSON.stringify(other.table?.merged) === JSON.stringify(table?.merged),
   );
-  const own = namesOf(server);
+  const own = serverNames(router);
   return others
-    .flatMap((other) => namesOf(serverOf(other)!))
+    .flatMap(serverNames)
     .filter((name) => own.some((one) => coversHost(one, name)))
     .map((name) => `${name} at ${formatListener(listener)}`);
-}
-
-function namesOf({ hosts }: GatewayServer): readonly string[] {
-  return texts(hosts).map((written) => serverHost(written, '').host.toLowerCase());
 }
 
 function workloadsAt(mesh: MeshView, destination: Target['destination']) {

@@ -3,7 +3,8 @@
  * hosts, of which the most specific one applies. A virtual host has steps, of which the first one that matches applies.
  */
 import { memoize } from '@meshpass/identity/memory/memoize';
-import { coversHost, type GatewayServer, type KubeObject, type Path } from '@meshpass/istio';
+import { coversHost, type GatewayServer, type KubeObject, type Path, serverHost } from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
 import type { GatewayTable } from '../exposure/entries/gateway-tables.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
@@ -67,6 +68,11 @@ export interface Router {
 /** Returns the first server of an Istio Gateway. A TLS listener has only one. */
 export function serverOf({ table }: Router): GatewayServer | undefined {
   return table?.servers[0]?.server;
+}
+
+/** Lists the server names of the first server of an Istio Gateway, in lowercase. */
+export function serverNames(router: Router): readonly string[] {
+  return texts(serverOf(router)?.hosts).map((written) => serverHost(written, '').host.toLowerCase());
 }
 
 /**

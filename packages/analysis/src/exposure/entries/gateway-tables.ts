@@ -204,7 +204,7 @@ function attachedTo(
     // Istio leaves out a VirtualService if none of its routes applies to the gateway.
     return routes.length === 0 ? [] : hosts.map((host) => ({ host, on: root, routes, redirect }));
   });
-  const redirected = redirect ? hostsOfAll(at) : [];
+  const redirected = redirect ? hostsAt(at).flatMap((one) => (one.namespace === undefined ? [one.host] : [])) : [];
   return [...attached, ...redirected.map((host) => ({ host, on: at.gateway!, routes: [], redirect }))];
 }
 
@@ -294,32 +294,26 @@ function visibility(root: VirtualService, config: MeshConfig): number {
  */
 function withoutDuplicates(servers: readonly ServerLocation[]): readonly ServerLocation[] {
   const known = new Set<string>();
-  return servers.filter(({ gateway, server }) => {
-    if (!gateway || !server?.tls) return true;
-    const hosts = texts(server.hosts).map((written) => {
-      const { namespace, host } = serverHost(written, gateway.metadata.namespace);
-      return `${server.bind ?? ''} ${namespace ?? ''}/${host}`;
-    });
+  return servers.filter((at) => {
+    const { server } = at;
+    if (!server?.tls) return true;
+    const hosts = hostsAt(at).map(({ namespace = '', host }) => `${server.bind ?? ''} ${namespace}/${host}`);
     if (hosts.some((one) => known.has(one))) return false;
     for (const one of hosts) known.add(one);
     return true;
   });
 }
 
-/** Lists the hosts of a server that are not restricted to a namespace. */
-function hostsOfAll({ gateway, server }: ServerLocation): readonly string[] {
-  return texts(server?.hosts).flatMap((written) => {
-    const { namespace, host } = serverHost(written, gateway!.metadata.namespace);
-    return namespace === undefined ? [host] : [];
-  });
+/** Lists the hosts of a server, with the namespaces that they are restricted to. */
+function hostsAt({ gateway, server }: ServerLocation): readonly ReturnType<typeof serverHost>[] {
+  return texts(server?.hosts).map((written) => serverHost(written, gateway!.metadata.namespace));
 }
 
 /** Returns the hosts that a VirtualService and a server have in common. */
-function commonHosts(root: VirtualService, { gateway, server }: ServerLocation): readonly string[] {
+function commonHosts(root: VirtualService, at: ServerLocation): readonly string[] {
   const hosts = texts(root.spec.hosts);
-  if (!gateway || !server) return hosts;
-  const common = texts(server.hosts).flatMap((written) => {
-    const { namespace, host } = serverHost(written, gateway.metadata.namespace);
+  if (!at.server) return hosts;
+  const common = hostsAt(at).flatMap(({ namespace, host }) => {
     if (namespace !== undefined && namespace !== root.metadata.namespace) return [];
     return hosts.filter((one) => hostsMeet(one, host)).map((one) => (coversHost(host, one) ? one : host));
   });

@@ -109,12 +109,10 @@ export function createRuleUsageCollector({ resources, grants = [] }: LoggedMesh)
     result: (): readonly RuleWithoutUse[] =>
       subjects
         .filter(({ used }) => !used)
-        .map((subject) => ({
-          kind: subject.kind,
-          name: subject.name,
-          place: subject.place,
-          unknown: whyUnknown(subject, seen),
-        })),
+        .map((subject) => {
+          const { kind, name, place } = subject;
+          return { kind, name, place, unknown: whyUnknown(subject, seen) };
+        }),
   };
 }
 

@@ -1,12 +1,11 @@
 /** Finds the gateways on a port, which are the routers that share its listener. */
 import { memoize } from '@meshpass/identity/memory/memoize';
-import { coversHost, type KubernetesGateway, type MeshView, serverHost } from '@meshpass/istio';
-import { texts } from '@meshpass/istio/members';
+import { coversHost, type KubernetesGateway, type MeshView } from '@meshpass/istio';
 import type { EntryPoint } from '../../exposure/exposure.ts';
 import { listGatewayPods } from '../../exposure/gateway-pods.ts';
 import { gatewayApiRouters } from '../gateway-api-routers.ts';
 import { istioRouters } from '../istio-routers.ts';
-import { type Router, serverOf } from '../router.ts';
+import { type Router, serverNames, serverOf } from '../router.ts';
 import { type PartialAnswer, refusal, unknownAnswer } from './answer.ts';
 import type { OutsideRequest } from './request.ts';
 
@@ -90,9 +89,7 @@ function byListener(routers: readonly Router[], { sni }: Tls, http: OutsideReque
 
 /** Selects the server whose hosts match the SNI most specifically. */
 function bySni(routers: readonly Router[], { sni, certificate }: Tls): Router | PartialAnswer {
-  const hosts = routers.flatMap((router) =>
-    texts(serverOf(router)?.hosts).map((written) => ({ router, host: serverHost(written, '').host.toLowerCase() })),
-  );
+  const hosts = routers.flatMap((router) => serverNames(router).map((host) => ({ router, host })));
   const twice = hosts.find((one) => hosts.some((other) => other.router !== one.router && other.host === one.host));
   if (twice) return unknownAnswer('tls', `several servers have host ${twice.host}, and Envoy rejects their listener`);
   const covering = hosts.filter(({ host }) => host === '*' || (sni !== undefined && coversHost(host, sni)));
