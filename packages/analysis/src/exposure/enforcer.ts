@@ -116,7 +116,6 @@ interface EnforcedPolicies {
   /** The policies at gateways, where the gateway's servers, rather than its Services, determine the protocol. */
   readonly gateways: PolicyIndex;
   readonly settings: MeshSettings;
-  readonly trustDomain: string;
 }
 
 /** Indexes the policies that a mesh enforces. RequestAuthentications are ignored because the callers have no tokens. */
@@ -136,7 +135,6 @@ export const indexEnforcedPolicies = memoize((mesh: MeshView): EnforcedPolicies 
     workloads: indexPolicies([...everywhere, ...mesh.all('Service'), ...mesh.all('Sidecar')], settings),
     gateways: indexPolicies(everywhere, settings),
     settings,
-    trustDomain: config.trustDomain,
   };
 });
 

@@ -28,7 +28,7 @@ import { rewrittenMatches } from '../routes/rewrite.ts';
 import { describeObject } from './describe.ts';
 import { type Enforcer, findEnforcer, indexEnforcedPolicies, isPod, policiesAt } from './enforcer.ts';
 import type { EntryPoint, EntryProxy, Exposure, Identity } from './exposure.ts';
-import { type IstioProxy, listGatewayPods } from './gateway-pods.ts';
+import { type GatewayPods, type IstioProxy, listGatewayPods } from './gateway-pods.ts';
 import { findPublication } from './internal.ts';
 import { findAddedCheck, type Patch, patchesAt, possiblePatches, unknownIfWidened } from './patches.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
@@ -231,7 +231,7 @@ export function entryEnforcementPoints(
 type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
 
 /** Returns the namespace in which a gateway's Pods are expected to run. */
-function homeOf({ config }: MeshView, { namespace }: IstioProxy): string {
+function homeOf({ config }: MeshView, { namespace }: GatewayPods): string {
   return namespace ?? config.rootNamespace;
 }
 
@@ -407,17 +407,14 @@ function peersOf(mesh: MeshView, entry: EntryPoint): readonly Peer[] {
   if (proxy.by !== 'istio') return peers;
   const home = homeOf(mesh, proxy);
   if (peers.some(({ namespace }) => namespace === home)) return peers;
-  return [
-    ...peers,
-    { trustDomain: indexEnforcedPolicies(mesh).trustDomain, namespace: home, serviceAccount: proxy.account },
-  ];
+  return [...peers, { trustDomain: mesh.config.trustDomain, namespace: home, serviceAccount: proxy.account }];
 }
 
 /** Lists the principals of the entry point's Pods that are in the files. */
 function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
   const pods =
     proxy.by === 'istio' ? listGatewayPods(mesh, proxy) : proxy.by === 'controller' ? (proxy.meshed ?? []) : [];
-  const { trustDomain } = indexEnforcedPolicies(mesh);
+  const { trustDomain } = mesh.config;
   const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
   return distinct(peers, (one) => JSON.stringify(one));
 }
@@ -427,11 +424,7 @@ function peersOfPods(mesh: MeshView, { proxy }: EntryPoint): readonly Peer[] {
  * to have the labels of its selector.
  */
 export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): readonly AuthorizationPolicy[] {
-  const proxies = gatewayProxies(mesh, {
-    by: 'istio',
-    namespace: metadata.namespace,
-    selector: labels(spec.selector),
-  });
+  const proxies = gatewayProxies(mesh, { namespace: metadata.namespace, selector: labels(spec.selector) });
   return [...new Set(proxies.flatMap((proxy) => authorizationPolicies(mesh, proxy)))];
 }
 
@@ -439,7 +432,7 @@ export function policiesAtGateway(mesh: MeshView, { metadata, spec }: Gateway): 
  * Returns the Pods of a gateway. If none of them is in the gateway's own namespace, a placeholder is added for it. If
  * no Pods are known at all, a placeholder is also added for each namespace with policies that select them.
  */
-function gatewayProxies(mesh: MeshView, proxy: IstioProxy): readonly Workload[] {
+function gatewayProxies(mesh: MeshView, proxy: GatewayPods): readonly Workload[] {
   const pods = listGatewayPods(mesh, proxy);
   const { selector = {}, confined } = proxy;
   const home = homeOf(mesh, proxy);
