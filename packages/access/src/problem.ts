@@ -16,6 +16,14 @@ export function malformedText(message: string): { readonly code: ErrorCode; read
   return { code: 'access_file_invalid', message };
 }
 
+/**
+ * Creates a problem for text that does not have the expected form.
+ * @param form the name of the form and, after a colon, how to write it
+ */
+export function notValid(text: string, form: string): { readonly code: ErrorCode; readonly message: string } {
+  return malformedText(`${JSON.stringify(text)} is not a valid ${form}`);
+}
+
 /** Creates a problem for a pattern that could match more than its author intended. */
 export function unanchoredPattern(message: string): { readonly code: ErrorCode; readonly message: string } {
   return { code: 'access_file_pattern_unanchored', message };

@@ -2,12 +2,12 @@
 import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
 import { KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';
-import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
+import { malformedText, notValid, type Parsed, unanchoredPattern } from '../problem.ts';
 import { approval, approvals } from './approval.ts';
 import { duration } from './duration.ts';
 import { operators } from './operators.ts';
 import { labels, namespacePattern, target } from './target.ts';
-import { displayText, keyedByName, read, report, text, validatedString } from './text.ts';
+import { displayText, keyedByName, read, report, text } from './text.ts';
 import { timeWindow } from './time.ts';
 import { type SchemaOptions, trust } from './trust.ts';
 import { denialList, whoList } from './who.ts';
@@ -23,7 +23,7 @@ const role = z.union([
   }),
   z
     .strictObject({
-      role: validatedString(parseRoleName, { pattern: '^(?!cluster-admin$|system:)[^@*]+$' }),
+      role: read(parseRoleName, { pattern: '^(?!cluster-admin$|system:)[^@*]+$' }),
       namespace: namespacePattern.optional(),
       namespace_labels: labels.optional(),
     })
@@ -106,9 +106,7 @@ export type GrantEntry = z.output<typeof grant>;
 
 function parseGrantName(name: string): Parsed<string> {
   if (!isDnsLabel(name) || !isDnsLabel(grantNamespace(name))) {
-    return malformedText(
-      `"${name}" is not a valid grant name: use at most 54 lower-case letters, digits and inner hyphens`,
-    );
+    return notValid(name, 'grant name: use at most 54 lower-case letters, digits and inner hyphens');
   }
   // The Helm chart uses this namespace, so a grant must not take it over.
   if (name === 'system')
@@ -129,7 +127,7 @@ function parseRole(text: string): Parsed<{ readonly role: string; readonly names
       `${JSON.stringify(text)}: a role in this form is granted by its exact name; for a pattern of namespaces, use {role: ..., namespace: ...}`,
     );
   if (!role || !namespace || rest.length > 0 || !isDnsLabel(namespace)) {
-    return malformedText(`${JSON.stringify(text)} is not a valid role: use CLUSTERROLE@NAMESPACE, as in view@shop`);
+    return notValid(text, 'role: use CLUSTERROLE@NAMESPACE, as in view@shop');
   }
   const named = parseRoleName(role);
   if ('message' in named) return named;
@@ -149,7 +147,5 @@ function parseRoleName(role: string): Parsed<string> {
       `${JSON.stringify(role)} is reserved for Kubernetes and cannot be granted to workspaces: use view, edit or your own role`,
     );
   }
-  return ROLE_NAME.test(role)
-    ? { value: role }
-    : malformedText(`${JSON.stringify(role)} is not a valid ClusterRole name`);
+  return ROLE_NAME.test(role) ? { value: role } : notValid(role, 'ClusterRole name');
 }

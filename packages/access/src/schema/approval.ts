@@ -2,11 +2,10 @@
  * The schema for `approval`. A grant with an approval is only active for a limited time after another person has
  * approved a request.
  */
-import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
-import { malformedText, type Parsed } from '../problem.ts';
+import { notValid, type Parsed } from '../problem.ts';
 import { duration } from './duration.ts';
-import { keyedByName, report, text, validatedString } from './text.ts';
+import { keyedByName, parseLabelName, read, report, text } from './text.ts';
 import { who } from './who.ts';
 
 const GIVEN = { least: '1m', most: '12h' };
@@ -62,7 +61,7 @@ export const ENDPOINT_APPROVAL =
   'an approval applies to a whole grant: write a separate grant for this endpoint, with the same "who" and the approval';
 
 const webhook = z.strictObject({
-  url: validatedString(parseWebhookUrl, {
+  url: read(parseWebhookUrl, {
     description: 'URL to which requests are sent, https://...',
     pattern: '^https://[^#\\s]+$',
   }),
@@ -70,17 +69,13 @@ const webhook = z.strictObject({
 });
 
 /** The schema for `approvals` at the top level of the file. */
-export const approvals = z.strictObject({ webhooks: keyedByName(webhook, parseWebhookName, 20) });
-
-function parseWebhookName(name: string): Parsed<string> {
-  return isDnsLabel(name)
-    ? { value: name }
-    : malformedText(`"${name}" is not a valid webhook name: use lower-case letters, digits and inner hyphens`);
-}
+export const approvals = z.strictObject({
+  webhooks: keyedByName(webhook, (name) => parseLabelName(name, 'webhook name'), 20),
+});
 
 function parseWebhookUrl(input: string): Parsed<string> {
   const url = URL.canParse(input) ? new URL(input) : undefined;
   return url?.protocol === 'https:' && !url.username && !url.password && !input.includes('#')
     ? { value: input }
-    : malformedText(`${JSON.stringify(input)} is not a valid webhook URL: use https://HOST/PATH without a password`);
+    : notValid(input, 'webhook URL: use https://HOST/PATH without a password');
 }

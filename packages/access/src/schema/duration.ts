@@ -1,5 +1,5 @@
 /** Durations in the access file, which consist of a whole number and a unit. */
-import { malformedText, type Parsed } from '../problem.ts';
+import { malformedText, notValid, type Parsed } from '../problem.ts';
 import { read } from './text.ts';
 
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
@@ -20,8 +20,7 @@ export function duration(description: string, bounds: DurationBounds) {
 /** Parses durations such as `90s`, `10m` or `8h`, and returns the number of seconds. */
 function parseDuration(text: string, bounds: DurationBounds): Parsed<number> {
   const seconds = toSeconds(text);
-  if (seconds === undefined)
-    return malformedText(`${JSON.stringify(text)} is not a valid duration: use a value such as 90s, 10m or 8h`);
+  if (seconds === undefined) return notValid(text, 'duration: use a value such as 90s, 10m or 8h');
   if (seconds < toSeconds(bounds.least)!) return malformedText(`${text} is too short: the minimum is ${bounds.least}`);
   if (seconds > toSeconds(bounds.most)!) return malformedText(`${text} is too long: the maximum is ${bounds.most}`);
   return { value: seconds };

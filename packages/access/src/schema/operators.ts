@@ -5,7 +5,7 @@
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { OPERATOR_ROLES } from '../model.ts';
-import { malformedText, type Parsed } from '../problem.ts';
+import { notValid, type Parsed } from '../problem.ts';
 import { duration } from './duration.ts';
 import { read } from './text.ts';
 import { who } from './who.ts';
@@ -49,5 +49,5 @@ function parseServiceAccount(input: string): Parsed<{ readonly namespace: string
   const isName = name.length <= 253 && name.split('.').every(isDnsLabel);
   return more.length === 0 && isDnsLabel(namespace) && isName
     ? { value: { namespace, name } }
-    : malformedText(`${JSON.stringify(input)} is not a valid ServiceAccount: use NAMESPACE/NAME`);
+    : notValid(input, 'ServiceAccount: use NAMESPACE/NAME');
 }

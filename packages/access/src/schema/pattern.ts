@@ -4,7 +4,7 @@
  */
 import { didYouMean } from '@meshpass/istio';
 import type { Operation } from '../model.ts';
-import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
+import { malformedText, notValid, type Parsed, unanchoredPattern } from '../problem.ts';
 
 /**
  * The HTTP methods in the IANA registry (https://www.iana.org/assignments/http-methods), except for `PRI`, which is
@@ -28,20 +28,23 @@ const SEGMENT = /^[A-Za-z0-9\-._~!$&'()+,;=:@]+$/;
 const GRPC_METHOD = /^([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\/([A-Za-z_][A-Za-z0-9_]*|\*)$/;
 const MAX_PATH = 501;
 
+/** Creates a problem for a pattern where only exact text is compared. */
+function noPattern(text: string, what: string) {
+  return unanchoredPattern(`${JSON.stringify(text)}: ${what}s do not support patterns, so write the ${what} in full`);
+}
+
 /** Parses the login of a GitHub user or organization. */
 export function parseLogin(text: string): Parsed<string> {
-  if (text.includes('*'))
-    return unanchoredPattern(`${JSON.stringify(text)}: logins do not support patterns, so write the login in full`);
-  return LOGIN.test(text) ? { value: text } : malformedText(`${JSON.stringify(text)} is not a valid GitHub login`);
+  if (text.includes('*')) return noPattern(text, 'login');
+  return LOGIN.test(text) ? { value: text } : notValid(text, 'GitHub login');
 }
 
 /** Parses `org/slug` and converts it to lower case, because GitHub ignores case. */
 export function parseTeam(text: string): Parsed<string> {
-  if (text.includes('*'))
-    return unanchoredPattern(`${JSON.stringify(text)}: teams do not support patterns, so write the team in full`);
+  if (text.includes('*')) return noPattern(text, 'team');
   const [organization, slug, ...rest] = text.split('/');
   if (!organization || !slug || rest.length > 0 || !LOGIN.test(organization) || !TEAM_SLUG.test(slug)) {
-    return malformedText(`${JSON.stringify(text)} is not a valid team: use ORGANIZATION/TEAM-SLUG`);
+    return notValid(text, 'team: use ORGANIZATION/TEAM-SLUG');
   }
   return { value: text.toLowerCase() };
 }
@@ -55,9 +58,7 @@ export function parseRepository(text: string): Parsed<string> {
     );
   }
   if (!owner || !name || rest.length > 0 || !LOGIN.test(owner) || !REPOSITORY_NAME.test(name)) {
-    return malformedText(
-      `${JSON.stringify(text)} is not a valid repository: use OWNER/NAME, with * for any part of NAME`,
-    );
+    return notValid(text, 'repository: use OWNER/NAME, with * for any part of NAME');
   }
   if (name.includes('**')) return malformedText(`${JSON.stringify(text)}: use a single * to match any characters`);
   return { value: text };
@@ -77,12 +78,9 @@ export function matchesRepository(pattern: string, fullName: string): boolean {
 /** Parses `ORG/admin` or `ORG/member` and converts it to lower case, because GitHub ignores case. */
 export function parseOrganizationRole(text: string): Parsed<string> {
   const [organization, role, ...rest] = text.toLowerCase().split('/');
-  if (text.includes('*'))
-    return unanchoredPattern(
-      `${JSON.stringify(text)}: organization roles do not support patterns, so write the organization in full`,
-    );
+  if (text.includes('*')) return noPattern(text, 'organization role');
   if (!organization || !LOGIN.test(organization) || rest.length > 0 || (role !== 'admin' && role !== 'member')) {
-    return malformedText(`${JSON.stringify(text)} is not a valid role: use ORGANIZATION/admin or ORGANIZATION/member`);
+    return notValid(text, 'role: use ORGANIZATION/admin or ORGANIZATION/member');
   }
   return { value: `${organization}/${role}` };
 }
@@ -105,9 +103,7 @@ export function parseRef(text: string): Parsed<string> {
   const bad = name.length === 0 || name.some((part) => !/^[^\s~^:?[\\]+$/.test(part) || part.includes('..'));
   const deep = name.slice(0, -1).some((part) => part.includes('**')) || (name.at(-1) !== '**' && text.includes('**'));
   return bad || deep
-    ? malformedText(
-        `${JSON.stringify(text)} is not a valid ref: * matches any characters except /, and ** is only allowed at the end`,
-      )
+    ? notValid(text, 'ref: * matches any characters except /, and ** is only allowed at the end')
     : { value: text };
 }
 
@@ -122,13 +118,8 @@ export function matchesRef(pattern: string, ref: string): boolean {
 
 /** Parses the name of a deployment environment. */
 export function parseEnvironment(text: string): Parsed<string> {
-  if (text.includes('*'))
-    return unanchoredPattern(
-      `${JSON.stringify(text)}: environments do not support patterns, so write the environment in full`,
-    );
-  return /^[^\p{Cc}]{1,255}$/u.test(text)
-    ? { value: text }
-    : malformedText(`${JSON.stringify(text)} is not a valid environment name`);
+  if (text.includes('*')) return noPattern(text, 'environment');
+  return /^[^\p{Cc}]{1,255}$/u.test(text) ? { value: text } : notValid(text, 'environment name');
 }
 
 /**
@@ -137,8 +128,7 @@ export function parseEnvironment(text: string): Parsed<string> {
  */
 export function parseOperation(text: string): Parsed<Operation> {
   const [method, path, ...rest] = text.split(' ');
-  if (!method || !path || rest.length > 0)
-    return malformedText(`${JSON.stringify(text)} is not a valid operation: use METHOD /path, as in GET /orders/*`);
+  if (!method || !path || rest.length > 0) return notValid(text, 'operation: use METHOD /path, as in GET /orders/*');
   if (method !== '*' && !HTTP_METHODS.includes(method))
     return malformedText(
       `${JSON.stringify(method)} is not an HTTP method${didYouMean(method.toUpperCase(), HTTP_METHODS)}; use capital letters, or * for any method`,
@@ -200,7 +190,7 @@ export function parseGrpcMethod(text: string): Parsed<Operation> {
   if (match) return { value: { method: 'POST', path: `/${match[1]}/${match[2]}`, grpc: true } };
   return text.includes('*')
     ? unanchoredPattern(`${JSON.stringify(text)}: * may only replace the method name, as in acme.orders.v1.Orders/*`)
-    : malformedText(`${JSON.stringify(text)} is not a valid gRPC method: use a name such as acme.orders.v1.Orders/Get`);
+    : notValid(text, 'gRPC method: use a name such as acme.orders.v1.Orders/Get');
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Selects Services and namespaces for the entries of an access file. */
 import { isDnsLabel } from '@meshpass/identity';
 import { type Mesh, selects } from '@meshpass/istio';
-import { malformedText, type Parsed, unanchoredPattern } from '../problem.ts';
+import { malformedText, notValid, type Parsed, unanchoredPattern } from '../problem.ts';
 import { matchesGlob } from './pattern.ts';
 
 /** Parses `NAME.NAMESPACE`, or just `NAME` if the namespace is given separately. */
@@ -18,7 +18,7 @@ export function parseServiceName(
   }
   const named = service && isDnsLabel(service) && rest.length === 0;
   if (!named || (namespace !== undefined && !isDnsLabel(namespace))) {
-    return malformedText(`${JSON.stringify(text)} is not a valid service: use NAME.NAMESPACE`);
+    return notValid(text, 'service: use NAME.NAMESPACE');
   }
   return { value: { service, namespace } };
 }
@@ -29,9 +29,7 @@ export function parseHost(text: string): Parsed<string> {
   const [service, namespace, svc, ...domain] = text.split('.');
   const names = [service ?? '', namespace ?? '', ...domain];
   if (svc !== 'svc' || domain.length === 0 || !names.every(isDnsLabel)) {
-    return malformedText(
-      `${JSON.stringify(text)} is not a valid Service host: use a name such as orders.shop.svc.cluster.local`,
-    );
+    return notValid(text, 'Service host: use a name such as orders.shop.svc.cluster.local');
   }
   return { value: text };
 }
@@ -44,9 +42,7 @@ export function parseNamespacePattern(text: string): Parsed<string> {
     );
   return isDnsLabel(text.replaceAll('*', 'x')) && !text.includes('**')
     ? { value: text }
-    : malformedText(
-        `${JSON.stringify(text)} is not a valid namespace: use lower-case letters, digits and inner hyphens, and * for any characters`,
-      );
+    : notValid(text, 'namespace: use lower-case letters, digits and inner hyphens, and * for any characters');
 }
 
 /** Parses a Kubernetes port name (RFC 6335 section 5.1), which must contain at least one letter. */
@@ -54,9 +50,7 @@ export function parsePortName(text: string): Parsed<string> {
   if (/^[0-9]+$/.test(text)) return malformedText(`expected a number, found text: write ${text} without quotes`);
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)
     ? { value: text }
-    : malformedText(
-        `${JSON.stringify(text)} is not a valid port name: use the port's number, or its name in the Service`,
-      );
+    : notValid(text, "port name: use the port's number, or its name in the Service");
 }
 
 const LABEL_NAME = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;

@@ -4,7 +4,7 @@ import type { GrantTarget, Operation } from '../model.ts';
 import { claimValues } from './claims.ts';
 import { parseGrpcMethod, parseOperation } from './pattern.ts';
 import { parseHost, parseLabels, parseNamespacePattern, parsePortName, parseServiceName } from './selection.ts';
-import { omitUndefined, read, refineWithParser, report, validatedString } from './text.ts';
+import { omitUndefined, read, refineWithParser, report } from './text.ts';
 
 const OPERATION = {
   description: 'METHOD /path: exact, ending in * for everything that follows, or with {*} and {**} as segments',
@@ -17,7 +17,7 @@ const port = z.union([
     .int('a port must be between 1 and 65535')
     .min(1, 'a port must be between 1 and 65535')
     .max(65535, 'a port must be between 1 and 65535'),
-  validatedString(parsePortName, {
+  read(parsePortName, {
     description: 'Name of a port of the Service',
     pattern: '^[a-z0-9-]*[a-z][a-z0-9-]*$',
   }),
@@ -28,7 +28,7 @@ export const labels = z
   .superRefine(refineWithParser(parseLabels))
   .meta({ description: 'Labels, all of which the object must have', minProperties: 1 });
 
-export const namespacePattern = validatedString(parseNamespacePattern, {
+export const namespacePattern = read(parseNamespacePattern, {
   description: 'A namespace, or a pattern that begins with a letter or digit, with * for any characters',
   pattern: '^[a-z0-9][a-z0-9*-]*$',
   examples: ['shop', 'preview-*'],
@@ -50,7 +50,7 @@ export const target = z
       description: 'NAME.NAMESPACE of a Service; NAME alone beside namespace or namespace_labels',
       pattern: '^[a-z0-9-]+(\\.[a-z0-9-]+)?$',
     }).optional(),
-    host: validatedString(parseHost, {
+    host: read(parseHost, {
       description: 'Full host name of a Service',
       pattern: '^[a-z0-9-]+\\.[a-z0-9-]+\\.svc(\\.[a-z0-9-]+)+$',
     }).optional(),

@@ -1,8 +1,8 @@
 /** Zod schemas for strings that have their own parsers. The schemas also provide patterns for editors. */
 
-import type { ErrorCode } from '@meshpass/identity';
+import { type ErrorCode, isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
-import type { Parsed } from '../problem.ts';
+import { notValid, type Parsed } from '../problem.ts';
 
 /** Hints for editors. They do not affect validation, which is done by the parser. */
 export interface Form {
@@ -57,14 +57,6 @@ export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
     .meta({ ...form, ...(form.examples && { examples: [...form.examples] }) });
 }
 
-/** Creates the schema for a string that a parser must accept. Unlike with `read`, the output is the string itself. */
-export function validatedString(reader: (input: string) => Parsed<unknown>, form: Form = {}) {
-  return read((input) => {
-    const result = reader(input);
-    return 'value' in result ? { value: input } : result;
-  }, form);
-}
-
 /** Removes properties that are undefined, because exact optional types distinguish them from absent ones. */
 export function omitUndefined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
@@ -79,4 +71,14 @@ export function keyedByName<T extends z.ZodType>(value: T, name: (input: string)
     }
     if (Object.keys(entries).length > most) report(context, `more than ${most} entries`);
   });
+}
+
+/**
+ * Parses a name that must be a DNS label.
+ * @param what the kind of the name, for messages
+ */
+export function parseLabelName(name: string, what: string): Parsed<string> {
+  return isDnsLabel(name)
+    ? { value: name }
+    : notValid(name, `${what}: use lower-case letters, digits and inner hyphens`);
 }

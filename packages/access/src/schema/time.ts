@@ -1,6 +1,6 @@
 /** The schema for a grant's time windows. */
 import { z } from 'zod';
-import { malformedText, type Parsed } from '../problem.ts';
+import { notValid, type Parsed } from '../problem.ts';
 import { read, report } from './text.ts';
 
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
@@ -43,8 +43,7 @@ export const timeWindow = z
 
 function parseTimeOfDay(input: string): Parsed<number> {
   const match = /^(?:([01]\d|2[0-3]):([0-5]\d)|24:00)$/.exec(input);
-  if (!match)
-    return malformedText(`${JSON.stringify(input)} is not a valid time of day: use "09:00", "17:30" or "24:00"`);
+  if (!match) return notValid(input, 'time of day: use "09:00", "17:30" or "24:00"');
   return { value: match[1] === undefined ? 1440 : Number(match[1]) * 60 + Number(match[2]) };
 }
 
@@ -55,7 +54,7 @@ function parseInstant(input: string): Parsed<number> {
   // Date.parse accepts dates such as February 31 and returns a day in March.
   const local = Date.parse(`${input.slice(0, 19)}Z`);
   if (Number.isNaN(at) || new Date(local).getUTCDate() !== Number(form?.[1]))
-    return malformedText(`${JSON.stringify(input)} is not a valid timestamp: use a value such as 2026-12-31T18:00:00Z`);
+    return notValid(input, 'timestamp: use a value such as 2026-12-31T18:00:00Z');
   return { value: at / 1000 };
 }
 
@@ -63,6 +62,6 @@ function parseZone(input: string): Parsed<string> {
   try {
     return { value: new Intl.DateTimeFormat('en-US', { timeZone: input }).resolvedOptions().timeZone };
   } catch {
-    return malformedText(`${JSON.stringify(input)} is not a valid time zone: use a name such as Europe/Berlin, or UTC`);
+    return notValid(input, 'time zone: use a name such as Europe/Berlin, or UTC');
   }
 }

@@ -1,10 +1,9 @@
 /** The schema for `trust`, which lists the trusted issuers. */
-import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
-import { malformedText, type Parsed } from '../problem.ts';
+import { malformedText, notValid, type Parsed } from '../problem.ts';
 import { duration } from './duration.ts';
 import { parseLogin } from './pattern.ts';
-import { keyedByName, LOGIN_PATTERN, read, report, text, validatedString } from './text.ts';
+import { keyedByName, LOGIN_PATTERN, parseLabelName, read, report, text } from './text.ts';
 
 /** Signature algorithms that can be verified without a shared secret (RFC 7518 section 3.1, RFC 8037). */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
@@ -22,7 +21,7 @@ export function trust(options: SchemaOptions) {
     codespaces: z.strictObject({ organization: read(parseLogin, { pattern: `^${LOGIN_PATTERN}$` }) }).optional(),
     issuers: keyedByName(issuer(options), parseIssuerName).default({}),
     audiences: z
-      .array(validatedString(parseAudience, { pattern: '^[^\\s*]+$' }))
+      .array(read(parseAudience, { pattern: '^[^\\s*]+$' }))
       .max(50, 'more than 50 audiences')
       .default([]),
   });
@@ -30,11 +29,11 @@ export function trust(options: SchemaOptions) {
 
 /** A public client (RFC 8252). It has no secret, and uses either a loopback redirect or the device flow. */
 const signIn = z.strictObject({
-  client: validatedString(parseClient, {
+  client: read(parseClient, {
     description: 'Client id of the public OAuth client, registered at the issuer; the `aud` of its ID tokens',
     pattern: '^[!-~]+$',
   }),
-  operatorClient: validatedString(parseClient, {
+  operatorClient: read(parseClient, {
     description: 'Client id of a second public OAuth client, which operators use instead',
     pattern: '^[!-~]+$',
   }).optional(),
@@ -43,7 +42,7 @@ const signIn = z.strictObject({
     .optional()
     .describe('public: a person has the same sub at both clients. Approvals need it if there is an operatorClient'),
   scopes: z
-    .array(validatedString(parseScope, { pattern: '^[!#-\\[\\]-~]+$' }))
+    .array(read(parseScope, { pattern: '^[!#-\\[\\]-~]+$' }))
     .max(20, 'more than 20 scopes')
     .default([])
     .describe('Scopes besides openid, for the claims that entries need'),
@@ -78,7 +77,7 @@ const algorithm = z.enum(ALGORITHMS, {
 function issuer(options: SchemaOptions) {
   return z
     .strictObject({
-      issuer: validatedString((input) => parseIssuer(input, options), {
+      issuer: read((input) => parseIssuer(input, options), {
         description: 'Exactly as in `iss` of its tokens',
         pattern: options.dangerouslyAllowPlainHttpIssuers ? '^https?://[^?#*\\s]+$' : '^https://[^?#*\\s]+$',
       }),
@@ -116,9 +115,7 @@ function issuer(options: SchemaOptions) {
 function parseIssuerName(name: string): Parsed<string> {
   if (name === 'github')
     return malformedText('"github" always means Codespaces: choose a different name for this issuer');
-  return isDnsLabel(name)
-    ? { value: name }
-    : malformedText(`"${name}" is not a valid issuer name: use lower-case letters, digits and inner hyphens`);
+  return parseLabelName(name, 'issuer name');
 }
 
 /**
@@ -130,7 +127,7 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
   const secure =
     url?.protocol === 'https:' || (url?.protocol === 'http:' && options.dangerouslyAllowPlainHttpIssuers === true);
   if (!url || !secure || url.username || url.password || /[?#*\s]/.test(input)) {
-    return malformedText(`${JSON.stringify(input)} is not a valid issuer: use its https URL exactly as in its tokens`);
+    return notValid(input, 'issuer: use its https URL exactly as in its tokens');
   }
   return { value: input };
 }
@@ -139,26 +136,21 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
 function parseClient(input: string): Parsed<string> {
   return /^[\x21-\x7e]+$/.test(input)
     ? { value: input }
-    : malformedText(
-        `${JSON.stringify(input)} is not a valid client id: it contains characters other than printable ASCII`,
-      );
+    : notValid(input, 'client id: it contains characters other than printable ASCII');
 }
 
 /** Parses an OAuth scope (RFC 6749 section 3.3). */
 function parseScope(input: string): Parsed<string> {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(input) && input !== 'openid'
     ? { value: input }
-    : malformedText(
-        `${JSON.stringify(input)} is not a valid scope: list one per entry, without openid, which is always requested`,
-      );
+    : notValid(input, 'scope: list one per entry, without openid, which is always requested');
 }
 
 /** Audiences that istiod and the broker accept. Workspaces must never get tokens for them. */
 const OWN_AUDIENCES = new Set(['istio-ca', 'meshpass-broker']);
 
 function parseAudience(input: string): Parsed<string> {
-  if (/[\s*]/.test(input))
-    return malformedText(`${JSON.stringify(input)} is not a valid audience: write it out, without spaces or *`);
+  if (/[\s*]/.test(input)) return notValid(input, 'audience: write it out, without spaces or *');
   return OWN_AUDIENCES.has(input) || input.startsWith('https://kubernetes.default')
     ? malformedText(
         `the audience ${input} belongs to the cluster, so Meshpass does not issue ID tokens for it: remove it`,

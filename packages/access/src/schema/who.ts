@@ -12,16 +12,7 @@ import {
   parseRepository,
   parseTeam,
 } from './pattern.ts';
-import {
-  displayText,
-  LOGIN_PATTERN,
-  omitUndefined,
-  read,
-  refineWithParser,
-  report,
-  text,
-  validatedString,
-} from './text.ts';
+import { displayText, LOGIN_PATTERN, omitUndefined, read, refineWithParser, report, text } from './text.ts';
 
 const githubId = z
   .int('expected a whole number, the GitHub id')
@@ -52,7 +43,7 @@ const members = {
     pattern: '^refs/(heads|tags|pull)/.+$',
     examples: ['refs/heads/main', 'refs/tags/v*'],
   }),
-  environment: validatedString(parseEnvironment, {
+  environment: read(parseEnvironment, {
     description: 'Deployment environment of a job of GitHub Actions',
     pattern: '^[^*]+$',
   }),
