@@ -38,7 +38,7 @@ import {
 } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/condition.ts';
 import type { PortPolicy } from './port-policy.ts';
-import { dependsOnPorts, listPolicyPorts, type Place, ruleCondition } from './rule-condition.ts';
+import { listPolicyPorts, type Place, ruleCondition } from './rule-condition.ts';
 import { combineWaypointPolicy } from './through-waypoint.ts';
 import { type TokenConditions, type TokenLocations, tokenConditions, tokenLocations } from './token-condition.ts';
 import type { Protocol } from './workloads.ts';
@@ -116,7 +116,7 @@ export function indexPolicies(
     return id;
   });
   const idsOf = (layers: Layers<Policy>): string => layers.map(idOf).join(';');
-  const namesPorts = memoize(dependsOnPorts);
+  const namesPorts = memoize((policy: AuthorizationPolicy) => listPolicyPorts(policy).length > 0);
   const dependsOnPort = memoize((layer: readonly AuthorizationPolicy[]) => layer.some(namesPorts));
 
   const portOf = (some: readonly AuthorizationPolicy[], port: number | undefined) =>

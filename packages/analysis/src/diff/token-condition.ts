@@ -4,7 +4,7 @@
  * and others).
  */
 import type { JwtRule, Resource } from '@meshpass/istio';
-import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './formula/condition.ts';
+import { ALWAYS, all, any, type Condition, flag, not, type TextField, text } from './formula/condition.ts';
 import { parseTextTest, type TextTest } from './formula/text-test.ts';
 
 const PRESENT: TextTest = { form: 'present' };
@@ -79,25 +79,30 @@ function locationsOf(rules: readonly JwtRule[]): readonly string[] {
   return [...new Set(all)].sort();
 }
 
-/** Creates the condition for an entry of `requestPrincipals`, which is ISSUER/SUBJECT, split at the last slash. */
+/** Creates the condition for an entry of `requestPrincipals`. */
 export function requestPrincipal(value: string): Condition {
-  const at = value.lastIndexOf('/');
-  const [issuer, subject] = at < 0 ? [value, ''] : [value.slice(0, at), value.slice(at + 1)];
-  const both = (forIssuer: TextTest, forSubject: TextTest) =>
-    all([text('token.issuer', forIssuer), text('token.subject', forSubject)]);
-  if (value === '*') return both(PRESENT, PRESENT);
+  const { issuer, subject } = splitRequestPrincipal(value);
+  return all([text('token.issuer', issuer), text('token.subject', subject)]);
+}
+
+/**
+ * Splits an entry of `requestPrincipals`, which is ISSUER/SUBJECT, at the last slash. Either part can start or end with
+ * `*`, but only one of them is compared as a pattern.
+ */
+export function splitRequestPrincipal(value: string): { readonly issuer: TextTest; readonly subject: TextTest } {
+  const slash = value.lastIndexOf('/');
+  const [issuer, subject] = slash < 0 ? [value, ''] : [value.slice(0, slash), value.slice(slash + 1)];
+  const exact = (text: string): TextTest => ({ form: 'exact', text });
+  if (value === '*') return { issuer: PRESENT, subject: PRESENT };
   if (value.startsWith('*')) {
-    if (at < 0) return both(PRESENT, { form: 'suffix', text: value.slice(1) });
-    const forIssuer: TextTest = issuer === '*' ? PRESENT : { form: 'suffix', text: issuer.slice(1) };
-    return both(forIssuer, { form: 'exact', text: subject });
+    if (slash < 0) return { issuer: PRESENT, subject: parseTextTest(value) };
+    return { issuer: parseTextTest(issuer), subject: exact(subject) };
   }
   if (value.endsWith('*')) {
-    if (at < 0) return both({ form: 'prefix', text: value.slice(0, -1) }, PRESENT);
-    const forSubject: TextTest = subject === '*' ? PRESENT : { form: 'prefix', text: subject.slice(0, -1) };
-    return both({ form: 'exact', text: issuer }, forSubject);
+    if (slash < 0) return { issuer: parseTextTest(value), subject: PRESENT };
+    return { issuer: exact(issuer), subject: parseTextTest(subject) };
   }
-  // A value without a slash would require an empty subject, which no token has.
-  return at < 0 ? NEVER : both({ form: 'exact', text: issuer }, { form: 'exact', text: subject });
+  return { issuer: exact(issuer), subject: exact(subject) };
 }
 
 /**

@@ -12,6 +12,7 @@ import {
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, text } from './formula/condition.ts';
 import { parseTextTest } from './formula/text-test.ts';
 import { principal, serviceAccountCondition } from './peer-condition.ts';
+import { clausesCondition } from './rule-condition.ts';
 
 const PEER = flag('peer');
 
@@ -43,17 +44,10 @@ export function ztunnelRuleCondition(
   port: number | undefined,
 ): Condition {
   const { clauses } = ztunnelRule(rule, actionOf(policy));
-  if (!clauses) return NEVER;
-  return all(
-    clauses.map((matches) =>
-      any(matches.map((tests) => all(tests.map((test) => testCondition(test, policy.metadata.namespace, port))))),
-    ),
-  );
-}
-
-function testCondition({ field, values, notValues }: ZtunnelTest, home: string, port: number | undefined): Condition {
-  const of = (some: readonly string[]) => any(some.map((value) => valueCondition(field, value, home, port)));
-  return all([values.length > 0 ? of(values) : ALWAYS, notValues.length > 0 ? not(of(notValues)) : ALWAYS]);
+  const { namespace } = policy.metadata;
+  return clauses
+    ? clausesCondition(clauses, ({ field }, value) => valueCondition(field, value, namespace, port))
+    : NEVER;
 }
 
 function valueCondition(field: ZtunnelTest['field'], value: string, home: string, port: number | undefined): Condition {

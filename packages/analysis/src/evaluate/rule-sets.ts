@@ -9,12 +9,12 @@ import {
   type MeshConfig,
   providerOf,
 } from '@meshpass/istio';
+import { isEnforcedByZtunnel } from '../diff/ztunnel-condition.ts';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
 import type { CallFacts, Test } from './facts.ts';
 import { NONE, type TokenOutcome } from './request-authentication.ts';
-import { compileRule, exactPrincipals } from './rule/compile.ts';
+import { compileRule, compileZtunnelRule, exactPrincipals } from './rule/compile.ts';
 import { ruleRef } from './rule/refs.ts';
-import { compileZtunnelRule } from './rule/ztunnel.ts';
 
 const OPEN = {
   http: { allowed: true, reason: 'open', as: 'http' },
@@ -74,12 +74,11 @@ export function compileEnvoyRules(
  * compares principals exactly as written.
  */
 export function compileZtunnelRules(policies: readonly AuthorizationPolicy[]): RuleSets {
-  const enforced = policies.filter((one) => !isDryRun(one) && ['ALLOW', 'DENY'].includes(actionOf(one)));
   const compile: Compile = (policy, rule) => {
     const test = compileZtunnelRule(rule, policy);
     return test && { test, principals: exactPrincipals(rule, []) };
   };
-  return ruleSets(enforced, 'tcp', compile, { authorizers: [], isRead: true });
+  return ruleSets(policies.filter(isEnforcedByZtunnel), 'tcp', compile, { authorizers: [], isRead: true });
 }
 
 function ruleSets(

@@ -1,52 +1,45 @@
-/**
- * Compiles an AuthorizationPolicy rule to a test. It leaves out the same fields and rules as istiod does when it
- * compiles a rule for Envoy's RBAC filter. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
- */
+/** Compiles AuthorizationPolicy rules to tests of single calls. */
 
 import {
-  type AuthorizationOperation,
+  type AuthorizationAction,
+  type AuthorizationPolicy,
   type AuthorizationRule,
-  type AuthorizationSource,
-  isTemplate,
-  SOURCE_FIELDS,
+  actionOf,
   withAliases,
+  ztunnelRule,
 } from '@meshpass/istio';
+import { type Clauses, envoyRule } from '../../envoy-rule.ts';
 import type { CallFacts, Test } from '../facts.ts';
-import { conditionPart } from './condition.ts';
-import { type Part, part, portPart, type RuleContext } from './field.ts';
-import { templateTest } from './path.ts';
-import { textTest } from './text.ts';
+import { compileField, compileZtunnelField } from './field.ts';
 
-/** Thrown if an ALLOW rule cannot be compiled. Leaving out such a rule only allows fewer calls. */
-class LeftOut extends Error {}
+interface RuleContext {
+  /** The namespace that the policy belongs to. */
+  readonly namespace: string;
+  readonly action: AuthorizationAction;
+  /** Whether the rule applies to connections that are not parsed as HTTP. */
+  readonly forTcp: boolean;
+  /** The mesh's own trust domain, followed by its aliases. */
+  readonly trustDomains: readonly string[];
+}
 
 /**
- * Compiles a rule to a test.
- * @returns the test, or undefined if istiod leaves the rule out; it does so for an ALLOW rule with a field that cannot
- *   apply, and for any rule with an unknown condition key
+ * Compiles a rule of an Envoy proxy to a test.
+ * @returns the test, or undefined if istiod leaves the rule out
  */
 export function compileRule(rule: AuthorizationRule, context: RuleContext): Test | undefined {
-  const parts = (rule.when ?? []).map((condition) => conditionPart(condition, context));
-  if (parts.includes(undefined)) return undefined;
-  const conditions = parts as readonly { readonly side: 'peer' | 'call'; readonly part: Part }[];
-  const side = (wanted: 'peer' | 'call') => conditions.filter((one) => one.side === wanted).map(({ part }) => part);
-  try {
-    const from = alternatives(
-      rule.from?.map(({ source }) => sourceParts(source, context)),
-      side('peer'),
-      context,
-    );
-    const to = alternatives(
-      rule.to?.map(({ operation }) => operationParts(operation, context)),
-      side('call'),
-      context,
-    );
-    // The caller is tested first, because most rules are not about the current caller.
-    return both(from, to);
-  } catch (thrown) {
-    if (thrown instanceof LeftOut) return undefined;
-    throw thrown;
-  }
+  const { namespace, action, forTcp, trustDomains } = context;
+  const clauses = envoyRule(rule, action, forTcp ? 'tcp' : 'http');
+  return clauses && compileClauses(clauses, (test, values) => compileField(test, values, namespace, trustDomains));
+}
+
+/**
+ * Compiles a rule to a test of connections, in the same way that a ztunnel interprets it.
+ * @returns the test, or undefined if the rule cannot match any connection
+ */
+export function compileZtunnelRule(rule: AuthorizationRule, policy: AuthorizationPolicy): Test | undefined {
+  const { clauses } = ztunnelRule(rule, actionOf(policy));
+  const { namespace } = policy.metadata;
+  return clauses && compileClauses(clauses, ({ field }, values) => compileZtunnelField(field, values, namespace));
 }
 
 /** Lists the exact principals that a rule names. Returns undefined if the rule could match other principals. */
@@ -60,78 +53,29 @@ export function exactPrincipals(
   return named.flat().flatMap((one) => withAliases(one, trustDomains));
 }
 
-function sourceParts(source: AuthorizationSource = {}, context: RuleContext): readonly Part[] {
-  return SOURCE_FIELDS.map(
-    ([values, notValues, key]) =>
-      conditionPart({ key, values: source[values], notValues: source[notValues] }, context)!.part,
-  );
+interface Values {
+  readonly values: readonly string[];
+  readonly notValues: readonly string[];
 }
 
-function operationParts(operation: AuthorizationOperation | undefined, context: RuleContext): readonly Part[] {
-  if (!operation) return [];
-  const { hosts, notHosts, methods, notMethods, paths, notPaths, ports, notPorts } = operation;
-  const http = (values: Part['values'], notValues: Part['values'], compile: Part['compile']): Part =>
-    part(values, notValues, context.forTcp ? () => undefined : compile);
-  return [
-    http(hosts, notHosts, (values) => {
-      const test = textTest(values, { ignoreCase: true, star: 'present' });
-      return ({ authority }) => test(authority);
-    }),
-    http(methods, notMethods, (values) => {
-      const test = textTest(values, { star: 'present' });
-      return ({ method }) => test(method);
-    }),
-    http(paths, notPaths, pathTest),
-    portPart(ports, notPorts),
-  ];
+/** @param compile compiles a list of values to a test that passes if any of them matches */
+function compileClauses<T extends Values>(
+  clauses: Clauses<T>,
+  compile: (field: T, values: readonly string[]) => Test,
+): Test {
+  const compileOne = (field: T): readonly Test[] => {
+    const tests = field.values.length > 0 ? [compile(field, field.values)] : [];
+    if (field.notValues.length === 0) return tests;
+    const unwanted = compile(field, field.notValues);
+    return [...tests, (facts: CallFacts) => !unwanted(facts)];
+  };
+  return all(clauses.map((alternatives) => any(alternatives.map((fields) => all(fields.flatMap(compileOne))))));
 }
 
-function pathTest(values: readonly string[]): Test {
-  const plain = textTest(values.filter((value) => !isTemplate(value)));
-  const templates = values.filter(isTemplate).flatMap((value) => templateTest(value) ?? []);
-  if (templates.length === 0) return ({ path }) => plain(path);
-  return ({ path }) => plain(path) || templates.some((test) => test(path));
-}
-
-/**
- * Compiles a list of alternatives, combining each of them with all conditions.
- * @returns the test, or undefined if the rule always matches
- */
-function alternatives(
-  listed: readonly (readonly Part[])[] | undefined,
-  conditions: readonly Part[],
-  context: RuleContext,
-): Test | undefined {
-  const tests = (listed && listed.length > 0 ? listed : [[]]).map((parts) =>
-    all([...parts, ...conditions].flatMap((one) => compilePart(one, context))),
-  );
-  if (tests.includes(undefined)) return undefined;
-  return any(tests as Test[]);
-}
-
-/**
- * Compiles a field to one test for its values and one for its excluded values. No test is created for an empty list.
- */
-function compilePart(one: Part, context: RuleContext): readonly Test[] {
-  const wanted = compileValues(one, one.values, context);
-  const unwanted = compileValues(one, one.notValues, context);
-  return [...(wanted ? [wanted] : []), ...(unwanted ? [(facts: CallFacts) => !unwanted(facts)] : [])];
-}
-
-function compileValues(one: Part, values: Part['values'], { action }: RuleContext): Test | undefined {
-  if (!values || values.length === 0) return undefined;
-  const groups = one.each ? values.map((value) => [value]) : [values];
-  const tests = groups.flatMap((group) => {
-    const test = one.compile(group);
-    if (test) return [test];
-    if (action === 'ALLOW') throw new LeftOut();
-    // Ignoring the value makes a DENY rule match more calls.
-    return [];
-  });
-  return tests.length === 0 ? undefined : any(tests);
-}
+const ALWAYS: Test = () => true;
 
 function any(tests: readonly Test[]): Test {
+  if (tests.includes(ALWAYS)) return ALWAYS;
   if (tests.length === 1) return tests[0]!;
   return (facts) => {
     for (const test of tests) if (test(facts)) return true;
@@ -139,15 +83,14 @@ function any(tests: readonly Test[]): Test {
   };
 }
 
-function all(tests: readonly Test[]): Test | undefined {
-  if (tests.length <= 1) return tests[0];
+function all(given: readonly Test[]): Test {
+  const tests = given.filter((test) => test !== ALWAYS);
+  const [first = ALWAYS, second] = tests;
+  if (!second) return first;
+  // Most rules have two clauses, and calling both tests directly is faster than a loop.
+  if (tests.length === 2) return (facts) => first(facts) && second(facts);
   return (facts) => {
     for (const test of tests) if (!test(facts)) return false;
     return true;
   };
-}
-
-function both(a: Test | undefined, b: Test | undefined): Test {
-  if (!a) return b ?? (() => true);
-  return b ? (facts) => a(facts) && b(facts) : a;
 }

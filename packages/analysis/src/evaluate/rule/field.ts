@@ -1,66 +1,114 @@
-/** Defines the fields that rules and conditions have in common, and how their values are compared. */
-import type { AuthorizationAction } from '@meshpass/istio';
+/** Compiles the fields of rules to tests of single calls. Every test passes if at least one of the values matches. */
+import { isTemplate, type ZtunnelTest } from '@meshpass/istio';
 import { parseAddress, parseCidr } from '../../address.ts';
+import { passesTest } from '../../diff/formula/text-test.ts';
+import { splitRequestPrincipal } from '../../diff/token-condition.ts';
+import type { RuleTest } from '../../envoy-rule.ts';
 import type { CallFacts, Test } from '../facts.ts';
+import { templateTest } from './path.ts';
+import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
+import { textTest } from './text.ts';
 
-export interface RuleContext {
-  /** The namespace that the policy belongs to. */
-  readonly namespace: string;
-  readonly action: AuthorizationAction;
-  /** Whether the rule applies to connections that are not parsed as HTTP. */
-  readonly forTcp: boolean;
-  /** The mesh's own trust domain, followed by its aliases. */
-  readonly trustDomains: readonly string[];
+/**
+ * Compiles values of a field the way Envoy compares them.
+ * @param home the policy's own namespace, used for ServiceAccounts whose names do not include one
+ * @param trustDomains the mesh's own trust domain, followed by its aliases
+ */
+export function compileField(
+  { field, path }: Pick<RuleTest, 'field' | 'path'>,
+  values: readonly string[],
+  home: string,
+  trustDomains: readonly string[],
+): Test {
+  switch (field) {
+    case 'source.principal':
+      return peerTest([principalTest(values, trustDomains)]);
+    case 'source.namespace':
+      return peerTest(values.map(namespaceTest));
+    case 'source.serviceAccount':
+      return peerTest(values.map((value) => serviceAccountTest(value, home)));
+    case 'source.trustDomain':
+      return peerTest([trustDomainTest(values, trustDomains)]);
+    case 'source.ip':
+      return addressTest(values, ({ sourceIp }) => sourceIp);
+    case 'remote.ip':
+      return addressTest(values, ({ remoteIp }) => remoteIp);
+    case 'destination.ip':
+      return addressTest(values, ({ destinationIp }) => destinationIp);
+    case 'destination.port': {
+      const ports = new Set(values.map(Number));
+      return ({ port }) => ports.has(port);
+    }
+    case 'connection.sni': {
+      const test = textTest(values);
+      return ({ sni }) => test(sni);
+    }
+    case 'host': {
+      const test = textTest(values, { ignoreCase: true, star: 'present' });
+      return ({ authority }) => test(authority);
+    }
+    case 'method': {
+      const test = textTest(values, { star: 'present' });
+      return ({ method }) => test(method);
+    }
+    case 'path':
+      return pathTest(values);
+    case 'request.headers':
+      return headerTest(path[0]!, values);
+    case 'request.auth.principal':
+      return requestPrincipalTest(values);
+    case 'request.auth.claims':
+      return claimTest(path, values);
+    case 'metadata':
+      return metadataTest(path, values);
+  }
 }
 
-/** A field of a rule. It matches if at least one of its values does. */
-export interface Part {
-  readonly values: readonly string[] | undefined;
-  readonly notValues: readonly string[] | undefined;
-  /**
-   * Compiles all of the values together or, if `each` is true, a single value.
-   * @returns the test, or undefined if istiod cannot translate the values
-   */
-  readonly compile: (values: readonly string[]) => Test | undefined;
-  /**
-   * Whether each value is compiled separately. If so, an invalid value in a DENY rule does not affect the other values.
-   */
-  readonly each: boolean;
+/** Compiles values of a field the way a ztunnel compares them. */
+export function compileZtunnelField(field: ZtunnelTest['field'], values: readonly string[], home: string): Test {
+  switch (field) {
+    case 'source.namespace': {
+      const test = textTest(values);
+      return ({ principal }) => test(idOf(principal).namespace);
+    }
+    case 'source.serviceAccount': {
+      const accounts = new Set(values.map((value) => (value.includes('/') ? value : `${home}/${value}`)));
+      return ({ principal }) => {
+        const { namespace, account } = idOf(principal);
+        return accounts.has(`${namespace}/${account}`);
+      };
+    }
+    default:
+      // Principals are compared as written, without the aliases of the trust domain.
+      return compileField({ field, path: [] }, values, home, []);
+  }
 }
 
-/** Creates a field that compiles all of its values together. */
-export function part(values: Part['values'], notValues: Part['values'], compile: Part['compile']): Part {
-  return { values, notValues, compile, each: false };
+function idOf(principal: string): { readonly namespace: string; readonly account: string } {
+  const [, , namespace = '', , account = ''] = principal.split('/');
+  return { namespace, account };
 }
 
-/** Creates a field that compiles each of its values separately. */
-function partOfEach(
-  values: Part['values'],
-  notValues: Part['values'],
-  compile: (value: string) => Test | undefined,
-): Part {
-  return { values, notValues, each: true, compile: ([value]) => compile(value!) };
+/** Creates a test that passes if the peer is authenticated and its URI passes at least one of the given tests. */
+function peerTest(tests: readonly ((uri: string) => boolean)[]): Test {
+  if (tests.length === 1) {
+    const [only] = tests;
+    return ({ principal }) => principal !== '' && only!(principal);
+  }
+  return ({ principal }) => principal !== '' && tests.some((test) => test(principal));
 }
 
 /**
- * Creates a field whose values are IP addresses and CIDR ranges.
+ * Tests an address against addresses and CIDR ranges.
  * @param of returns the address to test, given the facts about a call
  */
-export function addressPart(
-  values: Part['values'],
-  notValues: Part['values'],
-  of: (facts: CallFacts) => string | undefined,
-): Part {
-  return partOfEach(values, notValues, (value) => {
-    const range = parseCidr(value);
-    if (!range) return undefined;
-    const { first, last } = range;
-    return (facts) => {
-      const address = of(facts);
-      const number = address === undefined ? undefined : parsedAddress(address);
-      return number !== undefined && first <= number && number <= last;
-    };
-  });
+function addressTest(values: readonly string[], of: (facts: CallFacts) => string | undefined): Test {
+  const ranges = values.map((value) => parseCidr(value)!);
+  return (facts) => {
+    const address = of(facts);
+    const number = address === undefined ? undefined : parsedAddress(address);
+    return number !== undefined && ranges.some(({ first, last }) => first <= number && number <= last);
+  };
 }
 
 const REMEMBERED = 256;
@@ -76,20 +124,53 @@ function parsedAddress(text: string): bigint | undefined {
   return address;
 }
 
-/** Creates a field whose values are port numbers. */
-export function portPart(values: Part['values'], notValues: Part['values']): Part {
-  return partOfEach(values, notValues, (value) => {
-    if (!/^[0-9]{1,10}$/.test(value) || Number(value) > 65535) return undefined;
-    const wanted = Number(value);
-    return ({ port }) => port === wanted;
-  });
+function pathTest(values: readonly string[]): Test {
+  const plain = textTest(values.filter((value) => !isTemplate(value)));
+  const templates = values.filter(isTemplate).flatMap((value) => templateTest(value) ?? []);
+  if (templates.length === 0) return ({ path }) => plain(path);
+  return ({ path }) => plain(path) || templates.some((test) => test(path));
 }
 
-/** Creates a test that passes if the peer is authenticated and its URI passes at least one of the given tests. */
-export function peerTest(tests: readonly ((uri: string) => boolean)[]): Test {
-  if (tests.length === 1) {
-    const [only] = tests;
-    return ({ principal }) => principal !== '' && only!(principal);
-  }
-  return ({ principal }) => principal !== '' && tests.some((test) => test(principal));
+function headerTest(name: string, values: readonly string[]): Test {
+  const test = textTest(values, { star: 'present' });
+  return (facts) => {
+    const value = facts.header(name);
+    return value !== undefined && test(value);
+  };
+}
+
+function requestPrincipalTest(values: readonly string[]): Test {
+  const wanted = values.map(splitRequestPrincipal);
+  return ({ claims }) => {
+    const { iss, sub } = claims ?? {};
+    if (typeof iss !== 'string' || typeof sub !== 'string') return false;
+    return wanted.some(({ issuer, subject }) => passesTest(issuer, iss) && passesTest(subject, sub));
+  };
+}
+
+/** Tests whether a claim equals one of the values, or is a list that contains one of them. */
+function claimTest(path: readonly string[], values: readonly string[]): Test {
+  const test = textTest(values);
+  return ({ claims }) => {
+    let found: unknown = claims;
+    for (const step of path) {
+      if (typeof found !== 'object' || found === null || Array.isArray(found) || !Object.hasOwn(found, step))
+        return false;
+      found = (found as Record<string, unknown>)[step];
+    }
+    if (Array.isArray(found)) return found.some((item) => typeof item === 'string' && test(item));
+    return typeof found === 'string' && test(found);
+  };
+}
+
+/** Tests metadata. If a value is enclosed in brackets, the metadata has to be a list that contains it. */
+function metadataTest([filter, name]: readonly string[], values: readonly string[]): Test {
+  const listed = values.filter((value) => value.startsWith('[') && value.endsWith(']'));
+  const plain = textTest(values.filter((value) => !listed.includes(value)));
+  const inList = textTest(listed.map((value) => value.replace(/^[[\]]+|[[\]]+$/g, '')));
+  return ({ metadata }) => {
+    const found = metadata?.[filter!]?.[name!];
+    if (Array.isArray(found)) return found.some((item) => typeof item === 'string' && inList(item));
+    return typeof found === 'string' && plain(found);
+  };
 }
