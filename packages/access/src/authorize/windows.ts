@@ -5,6 +5,8 @@ import type { Window } from '../model.ts';
 /** How far to search ahead. A session lasts at most 12 hours, so a day is enough. */
 const HORIZON_SECONDS = 24 * 3600;
 const DAY_MINUTES = 24 * 60;
+const DAY_SECONDS = DAY_MINUTES * 60;
+const QUARTER_SECONDS = 15 * 60;
 
 /**
  * Returns the time when a set of time windows closes.
@@ -37,75 +39,43 @@ export function openUntil(windows: readonly Window[], at: number): number | unde
   return at + HORIZON_SECONDS;
 }
 
-/** Returns the time when a window that is open at `at` closes. Returns undefined if the window is not open. */
-function closesAt({ days, from, to, zone, after, before }: Window, at: number): number | undefined {
+/**
+ * Returns a time until which a window that is open at `at` stays open. Returns undefined if the window is not open. If
+ * the time zone changes its clocks before the window closes, the time may be earlier.
+ */
+function closesAt(window: Window, at: number): number | undefined {
+  const { days, from, zone, after, before } = window;
   if ((after !== undefined && at < after) || (before !== undefined && at >= before)) return undefined;
   const ends = [before ?? Number.POSITIVE_INFINITY, at + HORIZON_SECONDS];
   if (days !== undefined || from !== undefined) {
-    const opening = { days, from: from ?? 0, to: to ?? DAY_MINUTES };
-    const left = minutesLeft(opening, wallClock(zone, at));
+    const left = secondsLeft(window, at + offset(zone, at));
     if (left === undefined) return undefined;
-    ends.push(later(zone, at, left));
+    // Clocks only change at full quarters of an hour.
+    const isSteady = offset(zone, at + left) === offset(zone, at);
+    ends.push(isSteady ? at + left : (Math.floor(at / QUARTER_SECONDS) + 1) * QUARTER_SECONDS);
   }
   return Math.min(...ends);
 }
 
-interface WallClock {
-  /** The day of the week, where 0 is Sunday. */
-  readonly day: number;
-  readonly minute: number;
-  readonly second: number;
-}
-
-interface Opening {
-  readonly days: readonly number[] | undefined;
-  readonly from: number;
-  readonly to: number;
-}
-
 /**
- * Returns the number of minutes from the start of the current minute until the window closes. A window that crosses
- * midnight belongs to the day when it opens.
+ * Returns the number of seconds until the times of day of a window end. A window that crosses midnight belongs to the
+ * day when it opens.
+ * @param local the local time, in seconds since the start of 1970, which was a Thursday
  */
-function minutesLeft({ days, from, to }: Opening, { day, minute }: WallClock): number | undefined {
+function secondsLeft({ days, from = 0, to = DAY_MINUTES }: Window, local: number): number | undefined {
+  const day = (Math.floor(local / DAY_SECONDS) + 4) % 7;
+  const [time, opens, closes] = [local % DAY_SECONDS, from * 60, to * 60];
   const opensOn = (one: number) => days === undefined || days.includes(one);
-  const overnight = to <= from;
-  if (opensOn(day) && minute >= from && (overnight || minute < to)) {
-    return (overnight ? to + DAY_MINUTES : to) - minute;
-  }
-  return overnight && opensOn((day + 6) % 7) && minute < to ? to - minute : undefined;
-}
-
-/**
- * Returns the time after the given number of minutes, rounded down to the full minute. If the time zone changes its
- * clocks before then, returns the time of that change instead, and the caller continues from there.
- */
-function later(zone: string, at: number, minutes: number): number {
-  const target = at - wallClock(zone, at).second + minutes * 60;
-  const before = offset(zone, at);
-  if (offset(zone, target) === before) return target;
-  let [unchanged, changed] = [at, target];
-  while (changed - unchanged > 1) {
-    const middle = Math.floor((unchanged + changed) / 2);
-    if (offset(zone, middle) === before) unchanged = middle;
-    else changed = middle;
-  }
-  return changed;
+  const overnight = closes <= opens;
+  if (opensOn(day) && time >= opens && (overnight || time < closes))
+    return (overnight ? closes + DAY_SECONDS : closes) - time;
+  return overnight && opensOn((day + 6) % 7) && time < closes ? closes - time : undefined;
 }
 
 /** Returns the UTC offset of a time zone in seconds. It is positive east of Greenwich. */
 function offset(zone: string, at: number): number {
   const parts = partsOf(zone, at);
   return Date.UTC(parts.year!, parts.month! - 1, parts.day!, parts.hour!, parts.minute!, parts.second!) / 1000 - at;
-}
-
-function wallClock(zone: string, at: number): WallClock {
-  const local = new Date((at + offset(zone, at)) * 1000);
-  return {
-    day: local.getUTCDay(),
-    minute: local.getUTCHours() * 60 + local.getUTCMinutes(),
-    second: local.getUTCSeconds(),
-  };
 }
 
 const formatOf = memoize(
