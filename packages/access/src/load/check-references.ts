@@ -25,18 +25,26 @@ export function checkReferences(
   issuerPlaces: ReadonlyMap<string, Place>,
 ): readonly AccessFileProblem[] {
   return [
-    ...duplicateIssuers(access.trust.issuers, issuerPlaces),
+    ...repeated(
+      access.trust.issuers,
+      ({ issuer }) => issuer,
+      ({ name }, earlier) => problemAt(issuerPlaces.get(name)!, `issuers "${earlier.name}" and "${name}" are the same`),
+    ),
     ...checkOperators(access),
-    ...checkLogin(access),
     ...(access.deny ?? []).flatMap((denial) => checkDenial(denial, access)),
     ...(access.webhooks ?? []).flatMap((webhook) => checkWebhook(webhook, access)),
     ...access.grants.flatMap((grant) => [
       ...grant.who.flatMap((who) => checkWho(who, access)),
       ...(grant.except ?? []).flatMap((denial) => checkDenial(denial, access)),
       ...actingPeople(grant).flatMap(({ who, acts }) => checkPerson(who, access, acts)),
-      ...duplicateTargets(grant),
+      ...checkTargets(grant),
       ...grant.to.flatMap(checkDeniedPaths),
-      ...duplicateRoles(grant),
+      ...repeated(
+        grant.kubernetesRoles,
+        ({ role, namespace, namespaceLabels }) => JSON.stringify([role, namespace, sorted(namespaceLabels)]),
+        ({ role, namespace, place }) =>
+          problemAt(place, `${role}@${namespace ?? 'labelled namespaces'} is already in this grant`),
+      ),
     ]),
   ];
 }
@@ -44,28 +52,23 @@ export function checkReferences(
 const TEAM_ID_ALONE = 'team_id requires "team" for the organization: {team: acme/payments, team_id: 31}';
 
 function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
-  return [...checkMembers(who, access), ...checkSignedIn(who, access)];
-}
-
-function checkSignedIn({ signedIn, place }: Who, access: Access): readonly AccessFileProblem[] {
-  if (!signedIn) return [];
-  const known = access.trust.issuers.find(({ name }) => name === signedIn.issuer);
-  if (known) {
-    const message = `people cannot sign in at "${signedIn.issuer}": add signIn: {client: CLIENT_ID} to it in trust.issuers`;
-    return known.signIn ? [] : [problemAt(place, message)];
-  }
-  const names = access.trust.issuers.filter(({ signIn }) => signIn).map(({ name }) => name);
-  return [
-    problemAt(
-      place,
-      `signedIn: unknown issuer "${signedIn.issuer}"${didYouMean(signedIn.issuer, names)}; issuers with a sign-in: ${names.join(', ') || 'none'}`,
-    ),
+  const { signedIn, place } = who;
+  const messages = [
+    whyNoOne(who, access),
+    signedIn && whyNoSignIn(signedIn.issuer, access),
+    whyForeignLogin(who, access),
   ];
+  return messages.flatMap((message) => (message === undefined ? [] : [problemAt(place, message)]));
 }
 
-function checkMembers(who: Who, access: Access): readonly AccessFileProblem[] {
-  const message = whyNoOne(who, access);
-  return message === undefined ? [] : [problemAt(who.place, message)];
+/** Explains why people cannot sign in at an issuer. Returns undefined if they can. */
+function whyNoSignIn(name: string, { trust: { issuers } }: Access): string | undefined {
+  const issuer = issuers.find((one) => one.name === name);
+  if (issuer?.signIn) return undefined;
+  if (issuer)
+    return `people cannot sign in at "${name}": set trust.issuers.${name}.signIn.client to its public OAuth client`;
+  const able = issuers.filter(({ signIn }) => signIn !== undefined).map((one) => one.name);
+  return `unknown issuer "${name}"${didYouMean(name, able)}; issuers with "signIn": ${able.join(', ') || 'none'}`;
 }
 
 /** Explains why an entry matches no one, or anyone on GitHub. Returns undefined if the entry is valid. */
@@ -154,7 +157,8 @@ function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem
   const { user, repository, team, teamId, role, issuer, claims, when, ref, environment, place } = denial;
   const known = issuer === undefined ? undefined : findIssuer(issuer, access);
   const kind = known && 'kind' in known ? known.kind : undefined;
-  const problems: readonly (readonly [boolean, string])[] = [
+  const login = whyForeignLogin(denial, access);
+  const problems: readonly (readonly [boolean, string | undefined])[] = [
     [user !== undefined, 'a login can be renamed to get around this: write user_id (`gh api users/LOGIN --jq .id`)'],
     [
       repository !== undefined,
@@ -178,6 +182,7 @@ function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem
       kind === 'generic' && needsGithub(denial),
       `issuer "${issuer}" does not attest a GitHub user or repository: use "when" or "claims"`,
     ],
+    [login !== undefined, login],
   ];
   const message = problems.find(([applies]) => applies)?.[1];
   return message === undefined ? [] : [problemAt(place, message)];
@@ -199,30 +204,33 @@ function findIssuer(
   return { message: `unknown issuer "${name}"${didYouMean(name, known)}; trusted issuers: ${listed}` };
 }
 
-function duplicateIssuers(
-  issuers: readonly TrustedIssuer[],
-  places: ReadonlyMap<string, Place>,
+/**
+ * Returns a problem for each item whose key an earlier one has.
+ * @param problem describes the item as a repetition of the earlier one
+ */
+export function repeated<T>(
+  items: readonly T[],
+  keyOf: (item: T) => string,
+  problem: (item: T, earlier: T) => AccessFileProblem,
 ): readonly AccessFileProblem[] {
-  return issuers.flatMap((issuer, index) => {
-    const earlier = issuers.slice(0, index).find((other) => other.issuer === issuer.issuer);
-    const message = `issuers "${earlier?.name}" and "${issuer.name}" are the same`;
-    return earlier ? [problemAt(places.get(issuer.name)!, message)] : [];
-  });
+  return [...Map.groupBy(items, keyOf).values()].flatMap(([first, ...others]) =>
+    others.map((item) => problem(item, first!)),
+  );
 }
 
-function duplicateTargets(grant: Grant): readonly AccessFileProblem[] {
-  const seen = new Map<string, Place>();
-  return grant.to.flatMap((target) => {
-    const { allow, place } = target;
-    const { key, words } = nameTarget(target);
-    const earlier = seen.get(key);
-    const operations = new Set((allow ?? []).map(({ method, path }) => `${method} ${path}`));
-    seen.set(key, earlier ?? place);
-    const problems: AccessFileProblem[] = [];
-    if (earlier) problems.push(problemAt(place, `${words} is already in this grant, at ${formatPlace(earlier)}`));
-    if (operations.size < (allow?.length ?? 0)) problems.push(problemAt(place, `${words} allows an operation twice`));
-    return problems;
-  });
+function checkTargets(grant: Grant): readonly AccessFileProblem[] {
+  const twice = repeated(
+    grant.to,
+    (target) => nameTarget(target).key,
+    (target, { place }) =>
+      problemAt(target.place, `${nameTarget(target).words} is already in this grant, at ${formatPlace(place)}`),
+  );
+  const operations = grant.to.flatMap((target) =>
+    repeated(target.allow ?? [], formatOperation, () =>
+      problemAt(target.place, `${nameTarget(target).words} allows an operation twice`),
+    ),
+  );
+  return [...twice, ...operations];
 }
 
 /** Returns a key that is unique among the targets of a grant, and a description of the target. */
@@ -230,18 +238,6 @@ function nameTarget({ service, namespace, namespaceLabels, labels, host, port }:
   const key = JSON.stringify([service, namespace, host, port, sorted(namespaceLabels), sorted(labels)]);
   const selected = host ?? `${service ?? '*'}.${namespace ?? '*'}`;
   return { key, words: `${selected}:${port}` };
-}
-
-function duplicateRoles(grant: Grant): readonly AccessFileProblem[] {
-  const seen = new Set<string>();
-  return grant.kubernetesRoles.flatMap(({ role, namespace, namespaceLabels, place }) => {
-    const key = JSON.stringify([role, namespace, sorted(namespaceLabels)]);
-    if (seen.has(key)) {
-      return [problemAt(place, `${role}@${namespace ?? 'labelled namespaces'} is already in this grant`)];
-    }
-    seen.add(key);
-    return [];
-  });
 }
 
 function sorted(labels: Readonly<Record<string, string>> | undefined): unknown {
@@ -258,10 +254,10 @@ function checkOperators(access: Access): readonly AccessFileProblem[] {
   const entries = OPERATOR_ROLES.flatMap((role) => roles[role].map((who) => ({ role, who })));
   return [
     ...entries.flatMap(({ role, who }) => checkEntry(role, who, access)),
-    ...serviceAccounts.flatMap(({ namespace, name, place }, index): AccessFileProblem[] =>
-      serviceAccounts.slice(0, index).some((other) => other.namespace === namespace && other.name === name)
-        ? [problemAt(place, `${namespace}/${name} is already in "serviceAccounts"`)]
-        : [],
+    ...repeated(
+      serviceAccounts,
+      ({ namespace, name }) => `${namespace}/${name}`,
+      ({ namespace, name, place }) => problemAt(place, `${namespace}/${name} is already in "serviceAccounts"`),
     ),
   ];
 }
@@ -275,7 +271,7 @@ const TAKEN: ReadonlyMap<string, string> = new Map([
   ['break-glass', 'the operator token'],
 ]);
 
-function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): readonly AccessFileProblem[] {
+function checkEntry(role: string, who: Who, access: Access): readonly AccessFileProblem[] {
   const problem = (message: string) => [problemAt(who.place, message)];
   const foreign = Object.keys(who).find((member) => !KNOWN.has(member));
   if (foreign !== undefined)
@@ -284,25 +280,18 @@ function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): rea
     );
   if (who.issuer === undefined)
     return problem('add "issuer": the same claim can mean something different at another issuer');
-  const issuer = issuers.find(({ name }) => name === who.issuer);
-  const able = issuers.filter(({ signIn }) => signIn !== undefined).map(({ name }) => name);
-  if (!issuer)
-    return problem(
-      who.issuer === 'github'
-        ? 'operators cannot sign in with GitHub: use an issuer from trust.issuers that sets "signIn"'
-        : `unknown issuer "${who.issuer}"${didYouMean(who.issuer, able)}; issuers with "signIn": ${able.join(', ') || 'none'}`,
-    );
-  if (!issuer.signIn)
-    return problem(
-      `people cannot sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn.client to its public OAuth client`,
-    );
+  if (who.issuer === 'github')
+    return problem('operators cannot sign in with GitHub: use an issuer from trust.issuers that sets "signIn"');
+  const unable = whyNoSignIn(who.issuer, access);
+  if (unable !== undefined) return problem(unable);
   if (TAKEN.has(who.issuer))
     return problem(
       `the audit log uses the name "${who.issuer}" for ${TAKEN.get(who.issuer)}: rename this issuer in trust.issuers`,
     );
-  return who.claims === undefined && who.when === undefined
-    ? problem(`everyone who can sign in at "${who.issuer}" would be ${role}: add "claims" or "when"`)
-    : [];
+  if (who.claims === undefined && who.when === undefined)
+    return problem(`everyone who can sign in at "${who.issuer}" would be ${role}: add "claims" or "when"`);
+  const login = whyForeignLogin(who, access);
+  return login === undefined ? [] : problem(login);
 }
 
 /** The keys of entries as they are spelled in the file. */
@@ -317,27 +306,15 @@ const KEYS: Readonly<Record<string, string>> = {
 
 const INSTEAD = 'compare claims.sub, or claims.email if email_verified is true';
 
-/** Returns a problem for each entry that uses `login` even though no GitHub user is attested. */
-function checkLogin(access: Access): readonly AccessFileProblem[] {
-  return entriesOf(access).flatMap((who): AccessFileProblem[] => {
-    const issuer = looksAtLogin(who.signedIn?.when)
-      ? who.signedIn!.issuer
-      : looksAtLogin(who.when)
-        ? issuerWithoutGithub(who, access)
-        : undefined;
-    if (issuer === undefined) return [];
-    const message = `"login" is a GitHub login, which "${issuer}" does not attest: ${INSTEAD}`;
-    return [problemAt(who.place, message)];
-  });
-}
-
-/** Lists every entry in the file that has the form of `who`. */
-function entriesOf({ deny = [], operators, grants }: Access): readonly Who[] {
-  return [
-    ...deny,
-    ...Object.values(operators?.roles ?? {}).flat(),
-    ...grants.flatMap((grant) => [...grant.who, ...(grant.except ?? []), ...actingPeople(grant).map(({ who }) => who)]),
-  ];
+/** Explains that an entry uses `login` even though no GitHub user is attested. Returns undefined if it does not. */
+function whyForeignLogin(who: Who, access: Access): string | undefined {
+  const { signedIn, when } = who;
+  const issuer = looksAtLogin(signedIn?.when)
+    ? signedIn?.issuer
+    : looksAtLogin(when)
+      ? issuerWithoutGithub(who, access)
+      : undefined;
+  return issuer === undefined ? undefined : `"login" is a GitHub login, which "${issuer}" does not attest: ${INSTEAD}`;
 }
 
 type Acts = 'approve' | 'take a grant in an emergency' | 'review';

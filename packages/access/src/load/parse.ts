@@ -9,7 +9,7 @@ import { type AccessFileProblem, accessFileError, formatPlace, problemAt } from 
 import { accessSchema, includedSchema, type SchemaOptions } from '../schema/access-file.ts';
 import { readExpression } from '../schema/expression.ts';
 import { accessJsonSchema, includedJsonSchema } from '../schema/json-schema.ts';
-import { checkReferences } from './check-references.ts';
+import { checkReferences, repeated } from './check-references.ts';
 import { describeIssues } from './describe-issues.ts';
 import { MAX_YAML_TOKENS, readYaml, type YamlBudget, type YamlFile } from './read-yaml.ts';
 import { toDeny, toGrants, toOperators, toTrust, toWebhooks } from './to-access.ts';
@@ -171,18 +171,12 @@ function readIncluded(
   }
 }
 
-/** Keys that are only allowed in the main file, with the error messages for other files. */
-const OF_THE_FIRST = {
-  trust: 'only the first file may have "trust": move it there',
-  operators: 'only the first file may have "operators": move it there',
-  contact: 'only the first file may have "contact": move it there',
-  deny: 'only the first file may have "deny": move it there, or add "except" to each grant of this file',
-};
-
+/** Explains that a key of an included file is only allowed in the main file. */
 function explainFirst(problem: AccessFileProblem): AccessFileProblem {
-  if (problem.code !== 'access_file_unknown_key') return problem;
-  const found = Object.entries(OF_THE_FIRST).find(([key]) => problem.message.startsWith(`unknown key "${key}"`));
-  return found ? { ...problem, message: found[1] } : problem;
+  const key = Object.keys(accessSchema().shape).find((name) => problem.message.startsWith(`unknown key "${name}"`));
+  if (problem.code !== 'access_file_unknown_key' || key === undefined) return problem;
+  const instead = key === 'deny' ? ', or add "except" to each grant of this file' : '';
+  return { ...problem, message: `only the first file may have "${key}": move it there${instead}` };
 }
 
 function readDocument<T extends z.ZodType>(
@@ -206,17 +200,14 @@ function readDocument<T extends z.ZodType>(
  * problems.
  */
 function checkGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
-  const seen = new Map<string, Place>();
-  const problems = grants.flatMap(({ name, place }): AccessFileProblem[] => {
-    const earlier = seen.get(name);
-    seen.set(name, earlier ?? place);
-    if (!earlier) return [];
-    const message = `the grant "${name}" is already defined at ${formatPlace(earlier)}`;
-    return [problemAt(place, message)];
-  });
+  const problems = repeated(
+    grants,
+    ({ name }) => name,
+    ({ name, place }, earlier) =>
+      problemAt(place, `the grant "${name}" is already defined at ${formatPlace(earlier.place)}`),
+  );
   const beyond = grants[MAX_GRANTS];
-  if (!beyond) return problems;
-  return [...problems, problemAt(beyond.place, `more than ${MAX_GRANTS} grants across all files`)];
+  return beyond ? [...problems, problemAt(beyond.place, `more than ${MAX_GRANTS} grants across all files`)] : problems;
 }
 
 function baseName(file: string): string {
