@@ -43,22 +43,40 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
   const { document, yaml } = first;
   const tree = new IncludeTree({ path: baseName(file), text }, options.include ?? (() => ({ problem: NOT_HERE })));
   const named = (path: string) => file.slice(0, file.length - baseName(file).length) + path;
-  const reading: Reading = { ...budgets, tree, named, grants: toGrants(document, yaml), problems: [] };
-  readIncluded(document.include, yaml, [baseName(file)], reading);
+  const grants = toGrants(document, yaml);
+  const problems: AccessFileProblem[] = [];
+  /** @param chain the files that led here, from the main file to the one that contains these includes */
+  const readIncluded = (include: readonly string[] = [], from: YamlFile, chain: readonly string[]): void => {
+    for (const [index, wanted] of include.entries()) {
+      const opened = tree.open(wanted, chain, from.locate(['include', index], 'value'));
+      if (!('text' in opened)) {
+        problems.push(opened);
+        continue;
+      }
+      const read = readDocument(opened.text, named(opened.path), budgets, includedSchema(), includedJsonSchema);
+      if ('problems' in read) {
+        problems.push(...read.problems.map(explainFirst));
+        continue;
+      }
+      grants.push(...toGrants(read.document, read.yaml));
+      readIncluded(read.document.include, read.yaml, [...chain, opened.path]);
+    }
+  };
+  readIncluded(document.include, yaml, [baseName(file)]);
   const access: Access = {
     file,
     ...(tree.files.length > 1 && { files: tree.files.map(named) }),
     ...(document.contact !== undefined && { contact: document.contact }),
     trust: toTrust(document),
     ...toDeny(document, yaml),
-    grants: reading.grants,
+    grants,
     ...toOperators(document, yaml),
     ...(document.approvals && { webhooks: toWebhooks(document.approvals, yaml) }),
   };
   const issuerPlaces = new Map(
     access.trust.issuers.map(({ name }) => [name, yaml.locate(['trust', 'issuers', name], 'key')]),
   );
-  const problems = [...reading.problems, ...checkGrants(access.grants), ...checkReferences(access, issuerPlaces)];
+  problems.push(...checkGrants(grants), ...checkReferences(access, issuerPlaces));
   if (problems.length > 0) throw accessFileError(problems);
   return access;
 }
@@ -134,41 +152,6 @@ function mentioned(access: Access, of: (who: Grant['who'][number]) => string | u
 interface Budgets {
   readonly yaml: YamlBudget;
   readonly overBudget: ReturnType<typeof createExpressionsBudget>;
-}
-
-interface Reading extends Budgets {
-  readonly tree: IncludeTree;
-  readonly named: (path: string) => string;
-  /** The grants of the files that have been read so far. */
-  readonly grants: Grant[];
-  readonly problems: AccessFileProblem[];
-}
-
-/**
- * Reads included files, and recursively the files they include.
- * @param chain the files that led here, from the main file to the one that contains these includes
- */
-function readIncluded(
-  include: readonly string[] = [],
-  yaml: YamlFile,
-  chain: readonly string[],
-  reading: Reading,
-): void {
-  const { tree, named, grants, problems } = reading;
-  for (const [index, wanted] of include.entries()) {
-    const opened = tree.open(wanted, chain, yaml.locate(['include', index], 'value'));
-    if (!('text' in opened)) {
-      problems.push(opened);
-      continue;
-    }
-    const read = readDocument(opened.text, named(opened.path), reading, includedSchema(), includedJsonSchema);
-    if ('problems' in read) {
-      problems.push(...read.problems.map(explainFirst));
-      continue;
-    }
-    grants.push(...toGrants(read.document, read.yaml));
-    readIncluded(read.document.include, read.yaml, [...chain, opened.path], reading);
-  }
 }
 
 /** Explains that a key of an included file is only allowed in the main file. */
