@@ -19,16 +19,10 @@ import {
 } from '@meshpass/istio';
 import type { Call, Decision, HttpCall } from './call.ts';
 import { CallFacts } from './facts.ts';
-import { compileTokenCheck } from './request-authentication.ts';
+import { compileTokenCheck, NONE, type TokenOutcome } from './request-authentication.ts';
 import { normalizePath } from './rule/path.ts';
 import { ruleRef } from './rule/refs.ts';
-import {
-  compileEnvoyRules,
-  compileZtunnelRules,
-  decideByAuthorizers,
-  decideByPolicies,
-  decideByTokens,
-} from './rule-sets.ts';
+import { compileEnvoyRules, compileZtunnelRules } from './rule-sets.ts';
 
 export interface Authorizer {
   readonly workload: Workload;
@@ -111,9 +105,7 @@ export function createAuthorizer(
     // The calling sidecar knows that the port disables TLS, so it sends plain text.
     const principal = mutual ? call.principal! : '';
     const sni = mode.mode === 'DISABLE' ? '' : (call.sni ?? '');
-    return as === 'http'
-      ? decideHttp(call, principal, sni)
-      : decideByPolicies(tcp, factsOf(call, principal, sni), call, as);
+    return as === 'http' ? decideHttp(call, principal, sni) : tcp.decideByPolicies(factsOf(call, principal, sni), call);
   };
 
   const decideHttp = (call: Call, principal: string, sni: string): Decision => {
@@ -122,14 +114,26 @@ export function createAuthorizer(
     if (path === undefined) return MALFORMED_PATH;
     const { http: request } = call;
     const facts = () => factsOf(call, principal, sni, request, path);
-    const custom = decideByAuthorizers(http, facts(), call, 'http');
+    const custom = http.decideByAuthorizers(facts(), call);
     if (custom && !custom.allowed) return custom;
-    if (!checkTokens) return decideByPolicies(http, facts(), call, 'http', custom);
-    const { outcome, older } = checkTokens(call, call.http);
-    const decision = decideByTokens(http, outcome, facts(), call, custom);
-    if (!older || decideByTokens(http, older.outcome, facts(), call, custom).allowed === decision.allowed)
-      return decision;
+    if (!checkTokens) return http.decideByPolicies(facts(), call, custom);
+    const { outcome, older } = checkTokens(call, request);
+    const decision = decideByTokens(outcome, facts(), call, custom);
+    if (!older || decideByTokens(older.outcome, facts(), call, custom).allowed === decision.allowed) return decision;
     return { ...decision, headersOfOlderEnvoy: older.headers };
+  };
+
+  /** Decides a request whose tokens have been checked. */
+  const decideByTokens = (outcome: TokenOutcome, facts: CallFacts, call: Call, custom?: Decision): Decision => {
+    if (!outcome.valid) {
+      const { status, rule } = outcome;
+      return { allowed: false, reason: 'invalid-token', status, rule: ruleRef(rule.policy, rule.index), as: 'http' };
+    }
+    if (outcome !== NONE) {
+      facts.claims = outcome.claims;
+      facts.headers = outcome.headers;
+    }
+    return http.decideByPolicies(facts, call, custom);
   };
   return { workload, decide, protocolOf, peerMode: modeOf, policies, tokenRules };
 }
@@ -150,7 +154,7 @@ function ztunnelAuthorizer(view: MeshView, workload: Workload): Authorizer {
     if (mode === 'STRICT' && principal === undefined)
       return { ...PLAINTEXT, at: 'ztunnel', ...(policy && { rule: ruleRef(policy) }) };
     if (principal !== undefined && !principal.startsWith(`${trustDomain}/`)) return { ...FOREIGN_PEER, at: 'ztunnel' };
-    return { ...decideByPolicies(rules, new CallFacts(call, principal ?? '', ''), call, 'tcp'), at: 'ztunnel' };
+    return { ...rules.decideByPolicies(new CallFacts(call, principal ?? '', ''), call), at: 'ztunnel' };
   };
   return { workload, decide, protocolOf: () => 'tcp', peerMode, policies, tokenRules: [] };
 }

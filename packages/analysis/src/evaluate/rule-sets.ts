@@ -12,14 +12,8 @@ import {
 import { isEnforcedByZtunnel } from '../diff/ztunnel-condition.ts';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
 import type { CallFacts, Test } from './facts.ts';
-import { NONE, type TokenOutcome } from './request-authentication.ts';
 import { compileRule, compileZtunnelRule, exactPrincipals } from './rule/compile.ts';
 import { ruleRef } from './rule/refs.ts';
-
-const OPEN = {
-  http: { allowed: true, reason: 'open', as: 'http' },
-  tcp: { allowed: true, reason: 'open', as: 'tcp' },
-} as const;
 
 interface CompiledRule {
   readonly ref: RuleRef;
@@ -31,18 +25,15 @@ interface CompiledRule {
   readonly principals?: readonly string[];
 }
 
+/** The compiled rules of a proxy for one protocol. */
 export interface RuleSets {
-  readonly deny: RuleIndex;
-  /** The ALLOW rules. Undefined if no ALLOW policy is enforced. */
-  readonly allow: RuleIndex | undefined;
-  readonly noAllow: Decision;
-  readonly audit: readonly CompiledRule[];
-  /** The CUSTOM rules for which the proxy calls an external authorizer. */
-  readonly customAsks: readonly CompiledRule[];
-  /** The CUSTOM rules for which the proxy rejects the call without calling an authorizer. */
-  readonly customRefuses: readonly CompiledRule[];
-  readonly dryDeny: RuleIndex | undefined;
-  readonly dryAllow: RuleIndex | undefined;
+  /** Decides a call by consulting the external authorizers that apply to it. Returns undefined if none of them apply. */
+  readonly decideByAuthorizers: (facts: CallFacts, call: Call) => Decision | undefined;
+  /**
+   * Decides a call based on the DENY and ALLOW rules.
+   * @param custom the decision of the external authorizers about a request
+   */
+  readonly decideByPolicies: (facts: CallFacts, call: Call, custom?: Decision) => Decision;
 }
 
 /** Compiles a single rule. Returns undefined if the rule cannot match any call. */
@@ -97,15 +88,15 @@ function ruleSets(
     provider !== undefined && !isRead && !several && !authorizers.some(({ name }) => name === provider);
   const of = (action: AuthorizationAction, dry: boolean) =>
     policies.filter((policy) => actionOf(policy) === action && isDryRun(policy) === dry);
-  const compile = (some: readonly AuthorizationPolicy[], action: AuthorizationAction): readonly CompiledRule[] =>
+  const compile = (some: readonly AuthorizationPolicy[]): readonly CompiledRule[] =>
     some.flatMap((policy) =>
       (policy.spec.rules ?? []).flatMap((rule, index) => {
         const compiled = compileOne(policy, rule);
         if (!compiled) return [];
         const { test, principals } = compiled;
         const ref = ruleRef(policy, index);
-        const provider = action === 'CUSTOM' ? providerOf(policy) : undefined;
-        const decision = decisionOf(action, ref, as);
+        const provider = actionOf(policy) === 'CUSTOM' ? providerOf(policy) : undefined;
+        const decision = decisionOf(actionOf(policy), ref, as);
         return [
           {
             ref,
@@ -118,26 +109,64 @@ function ruleSets(
       }),
     );
   const allow = of('ALLOW', false);
-  const dryAllow = of('ALLOW', true);
-  const dryDeny = of('DENY', true);
   const effectOf = customEffects(customs, authorizers, as);
-  const custom = (effect: 'asked' | 'refused') => customs.filter((policy) => effectOf(policy) === effect);
-  return {
-    deny: indexed(compile(of('DENY', false), 'DENY')),
-    allow: allow.length === 0 ? undefined : indexed(compile(allow, 'ALLOW')),
-    noAllow: {
-      allowed: false,
-      reason: 'no-allow-rule',
-      as,
-      ...(as === 'http' && { status: 403 }),
-      ...(allow[0] && { rule: ruleRef(allow[0]) }),
-    },
-    audit: compile(of('AUDIT', false), 'AUDIT'),
-    customAsks: compile(custom('asked'), 'CUSTOM'),
-    customRefuses: compile(custom('refused'), 'CUSTOM'),
-    dryDeny: dryDeny.length === 0 ? undefined : indexed(compile(dryDeny, 'DENY')),
-    dryAllow: dryAllow.length === 0 ? undefined : indexed(compile(dryAllow, 'ALLOW')),
+  const [asked, refused] = (['asked', 'refused'] as const).map((effect) =>
+    compile(customs.filter((policy) => effectOf(policy) === effect)),
+  ) as [readonly CompiledRule[], readonly CompiledRule[]];
+  const denyRules = indexed(compile(of('DENY', false)));
+  const allowRules = indexed(compile(allow));
+  const auditRules = compile(of('AUDIT', false));
+  const [dryDeny, dryAllow] = [of('DENY', true), of('ALLOW', true)].map((some) =>
+    some.length === 0 ? undefined : indexed(compile(some)),
+  );
+  const open: Decision = { allowed: true, reason: 'open', as };
+  const noAllow: Decision = {
+    allowed: false,
+    reason: 'no-allow-rule',
+    as,
+    ...(as === 'http' && { status: 403 }),
+    ...(allow[0] && { rule: ruleRef(allow[0]) }),
   };
+
+  const decideByAuthorizers: RuleSets['decideByAuthorizers'] = (facts, call) => {
+    if (customs.length === 0) return undefined;
+    const matches = ({ test }: CompiledRule) => test(facts);
+    const refusing = refused.find(matches);
+    if (refusing) return refusing.decision;
+    const consulted = asked
+      .filter(matches)
+      .map(({ provider = '', ref, decision }) => ({ decision, external: { provider, rule: ref } }));
+    const rejecting = consulted.find(({ external: { provider } }) => call.external?.[provider] === false);
+    if (rejecting) return { ...rejecting.decision, external: [rejecting.external] };
+    return consulted.length === 0 ? undefined : { ...open, external: consulted.map(({ external }) => external) };
+  };
+
+  const decideByRules = (facts: CallFacts): Decision => {
+    const denied = matching(denyRules, facts);
+    if (denied) return denied.decision;
+    if (allow.length === 0) return open;
+    return matching(allowRules, facts)?.decision ?? noAllow;
+  };
+
+  const loggedBy = (facts: CallFacts): Pick<Decision, 'audited' | 'dryRun'> => {
+    const audited = auditRules.flatMap(({ test, ref }) => (test(facts) ? [ref] : []));
+    const denied = dryDeny && matching(dryDeny, facts)?.ref;
+    const allowed = dryAllow && (matching(dryAllow, facts)?.ref ?? ('no-rule' as const));
+    const dryRun = { ...(denied && { denied }), ...(allowed && { allowed }) };
+    return { ...(audited.length > 0 && { audited }), ...((denied ?? allowed) && { dryRun }) };
+  };
+  const isLogged = auditRules.length > 0 || dryDeny !== undefined || dryAllow !== undefined;
+
+  const decideByPolicies: RuleSets['decideByPolicies'] = (facts, call, custom) => {
+    // For connections that do not use HTTP, external authorizers are called at this point. Those that only support HTTP
+    // are skipped.
+    const asked = custom ?? (as === 'tcp' ? decideByAuthorizers(facts, call) : undefined);
+    if (asked && !asked.allowed) return asked;
+    const decision = decideByRules(facts);
+    if (!asked && !isLogged) return decision;
+    return { ...decision, ...loggedBy(facts), ...(asked?.external && { external: asked.external }) };
+  };
+  return { decideByAuthorizers, decideByPolicies };
 }
 
 function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tcp'): Decision {
@@ -145,80 +174,6 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
   const reason = reasons[action] ?? 'deny-rule';
   const allowed = action === 'ALLOW';
   return { allowed, reason, rule, as, ...(!allowed && as === 'http' && { status: 403 }) };
-}
-
-/** Decides a call by consulting the external authorizers that apply to it. Returns undefined if none of them apply. */
-export function decideByAuthorizers(
-  sets: RuleSets,
-  facts: CallFacts,
-  call: Call,
-  as: 'http' | 'tcp',
-): Decision | undefined {
-  if (sets.customAsks.length === 0 && sets.customRefuses.length === 0) return undefined;
-  for (const { test, decision } of sets.customRefuses) if (test(facts)) return decision;
-  const asked: { provider: string; rule: RuleRef }[] = [];
-  for (const { test, ref, decision, provider = '' } of sets.customAsks) {
-    if (!test(facts)) continue;
-    if (call.external?.[provider] === false) return { ...decision, external: [{ provider, rule: ref }] };
-    asked.push({ provider, rule: ref });
-  }
-  return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
-}
-
-/** Decides a request whose tokens have been checked. */
-export function decideByTokens(
-  sets: RuleSets,
-  outcome: TokenOutcome,
-  facts: CallFacts,
-  call: Call,
-  custom?: Decision,
-): Decision {
-  if (!outcome.valid)
-    return {
-      allowed: false,
-      reason: 'invalid-token',
-      status: outcome.status,
-      rule: ruleRef(outcome.rule.policy, outcome.rule.index),
-      as: 'http',
-    };
-  if (outcome !== NONE) {
-    facts.claims = outcome.claims;
-    facts.headers = outcome.headers;
-  }
-  return decideByPolicies(sets, facts, call, 'http', custom);
-}
-
-/** Decides a call based on the DENY and ALLOW rules. */
-export function decideByPolicies(
-  sets: RuleSets,
-  facts: CallFacts,
-  call: Call,
-  as: 'http' | 'tcp',
-  custom?: Decision,
-): Decision {
-  // For connections that do not use HTTP, external authorizers are called at this point. Those that only support HTTP
-  // are skipped.
-  const asked = custom ?? (as === 'tcp' ? decideByAuthorizers(sets, facts, call, as) : undefined);
-  if (asked && !asked.allowed) return asked;
-  const decision = decideByRules(sets, facts, as);
-  if (!asked && sets.audit.length === 0 && !sets.dryDeny && !sets.dryAllow) return decision;
-  const audited = sets.audit.flatMap(({ test, ref }) => (test(facts) ? [ref] : []));
-  const denied = sets.dryDeny && matching(sets.dryDeny, facts)?.ref;
-  const allowed = sets.dryAllow && (matching(sets.dryAllow, facts)?.ref ?? ('no-rule' as const));
-  const dryRun = { ...(denied && { denied }), ...(allowed && { allowed }) };
-  return {
-    ...decision,
-    ...(audited.length > 0 && { audited }),
-    ...(asked?.external && { external: asked.external }),
-    ...(Object.keys(dryRun).length > 0 && { dryRun }),
-  };
-}
-
-function decideByRules(sets: RuleSets, facts: CallFacts, as: 'http' | 'tcp'): Decision {
-  const denied = matching(sets.deny, facts);
-  if (denied) return denied.decision;
-  if (!sets.allow) return OPEN[as];
-  return matching(sets.allow, facts)?.decision ?? sets.noAllow;
 }
 
 function matching({ byPrincipal, others }: RuleIndex, facts: CallFacts): CompiledRule | undefined {
