@@ -8,7 +8,14 @@ export { applyAccess, type GrantedMesh, type GrantReach, grantsThatCan } from '.
 export { type Cell, type Matrix, matrixOf } from './evaluate/matrix.ts';
 export { normalizePath, templateTest } from './evaluate/rule/path.ts';
 export { assumedNamespaces, type Endpoint, findEndpoints } from './evaluate/target.ts';
-export { combineVerdicts, type Evaluation, evaluate, type Verdict } from './evaluate/verdict.ts';
+export {
+  combineVerdicts,
+  describeDecision,
+  describeRule,
+  type Evaluation,
+  evaluate,
+  type Verdict,
+} from './evaluate/verdict.ts';
 export { type Reacher, type WhoCan, whoCan } from './evaluate/who-can.ts';
 export type { OutsideAnswer } from './outside/call/answer.ts';
 export { canIOutside, type OutsideAnswers } from './outside/call/decide.ts';

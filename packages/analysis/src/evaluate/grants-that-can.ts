@@ -23,7 +23,7 @@ import {
 import { grantNamespace } from '@meshpass/identity';
 import { loadObject, type Mesh, type MeshView, type Resource } from '@meshpass/istio';
 import type { Call, Decision, HttpRequest } from './call.ts';
-import { callOf } from './caller.ts';
+import { type Caller, callOf } from './caller.ts';
 import { whyNotGrantable } from './grantable.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 import { evaluate } from './verdict.ts';
@@ -144,8 +144,7 @@ export function grantsThatCan(
         if (endpoint.authorizer.peerMode(endpoint.port).mode === 'DISABLE') continue;
         const needed = claimsDemanded([one.target]);
         for (const claims of Object.keys(needed).length > 0 ? [{}, needed] : [{}]) {
-          const holder = { principal: principalOf(grant, mesh), claims: tokenOf(grant, tokens, claims) };
-          const call = callOf(endpoint, holder, http, { ...more, sni: one.sni });
+          const call = callOf(endpoint, holderOf(grant.name, mesh, tokens, claims), http, { ...more, sni: one.sni });
           const { verdict, decision, unknown } = evaluate(endpoint, call);
           const found = { endpoint, ...describeHolders(access, grant), claims, decision };
           const why = whyNotGrantable(view, endpoint.authorizer.workload) ?? unknown;
@@ -168,15 +167,20 @@ function isSame(a: Endpoint, b: Endpoint): boolean {
 }
 
 /**
- * Builds the principal of a holder. Every session has its own ServiceAccount in the grant's namespace, so policies
+ * Builds a caller that holds a grant. Every session has its own ServiceAccount in the grant's namespace, so policies
  * match the namespace instead.
+ * @param attested the claims of the proof that its identity token contains
  */
-function principalOf({ name }: Grant, { trustDomain }: Mesh): string {
-  return `${trustDomain}/ns/${grantNamespace(name)}/sa/holder`;
-}
-
-function tokenOf({ name }: Grant, { issuer, audience }: IdentityTokens, claims: ClaimValues) {
-  return { iss: issuer, sub: 'holder', aud: audience, grants: [name], [ATTESTED_CLAIMS]: claims };
+export function holderOf(
+  grant: string,
+  { trustDomain }: Pick<Mesh, 'trustDomain'>,
+  { issuer, audience }: IdentityTokens,
+  attested: ClaimValues,
+): Required<Caller> {
+  return {
+    principal: `${trustDomain}/ns/${grantNamespace(grant)}/sa/holder`,
+    claims: { iss: issuer, sub: 'holder', aud: audience, grants: [grant], [ATTESTED_CLAIMS]: attested },
+  };
 }
 
 function describeHolders(access: Access, grant: Grant): Pick<GrantReach, 'grant' | 'people' | 'except' | 'conditions'> {

@@ -1,5 +1,5 @@
 /** Determines whether a call to an endpoint is allowed: yes, no or unknown. */
-import type { Call, Decision } from './call.ts';
+import type { Call, Decision, RuleRef } from './call.ts';
 import type { Endpoint } from './target.ts';
 import { decideEveryPath, type Way } from './ways.ts';
 
@@ -60,6 +60,47 @@ function whyOpen(decision: Decision, call: Call): string | undefined {
     return `the caller sends ${headers.join(', ')}, which a RequestAuthentication writes: Envoy 1.40 and newer remove it first, but older versions may keep it, and then the answer is ${allowed ? 'no' : 'yes'}`;
   const asked = allowed ? external?.find(({ provider }) => call.external?.[provider] === undefined) : undefined;
   return asked && `the external authorizer ${asked.provider} decides`;
+}
+
+const REASONS: Readonly<Record<Decision['reason'], string>> = {
+  open: 'no ALLOW policy applies, so calls pass unless they are denied',
+  'allow-rule': 'this rule allows it',
+  'no-allow-rule': 'ALLOW policies apply, and none of their rules matches',
+  'deny-rule': 'this rule denies it',
+  'custom-rule': 'an external authorizer denies it, or the mesh does not know the authorizer',
+  'invalid-token': 'the token is not valid for this rule',
+  plaintext: 'mutual TLS is required',
+  'foreign-peer': "the mesh does not accept the peer's trust domain",
+  'not-http': 'the port is declared as HTTP, and the connection is not HTTP',
+  'malformed-path': 'Envoy rejects the path',
+};
+
+/**
+ * Describes the reason of a decision, with the rule that decides.
+ * @example
+ * ```ts
+ * import { describeDecision } from '@meshpass/analysis/evaluate';
+ * describeDecision({ reason: 'plaintext' }); // => 'mutual TLS is required'
+ * ```
+ */
+export function describeDecision({ reason, rule }: Pick<Decision, 'reason' | 'rule'>): string {
+  return rule ? `${REASONS[reason]}: ${describeRule(rule)}` : REASONS[reason];
+}
+
+/**
+ * Describes a rule by its number, which starts at 0, and its place in the source.
+ * @example
+ * ```ts
+ * import { describeRule } from '@meshpass/analysis/evaluate';
+ * const place = () => ({ file: 'orders.yaml', line: 12, column: 5 });
+ * describeRule({ kind: 'AuthorizationPolicy', namespace: 'shop', name: 'orders', action: 'DENY', rule: 0, place });
+ * // => 'DENY shop/orders rule 0, orders.yaml:12'
+ * ```
+ */
+export function describeRule({ kind, namespace, name, action, rule, place }: RuleRef): string {
+  const { file, line } = place();
+  const which = rule === undefined ? '' : ` rule ${rule}`;
+  return `${action ?? kind} ${namespace}/${name}${which}, ${line > 0 ? `${file}:${line}` : file}`;
 }
 
 /**

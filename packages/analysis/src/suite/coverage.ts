@@ -66,7 +66,7 @@ export function computeCoverage(
       const name = `${metadata.namespace}/${metadata.name}`;
       const { file, line } = origin.at(['spec', 'rules', index]);
       entries.push({
-        what: `${file}:${line} rule ${index + 1} of ${name}`,
+        what: `${file}:${line} rule ${index} of ${name}`,
         covered: touched.rules.has(`${name}#${index}`),
       });
     });

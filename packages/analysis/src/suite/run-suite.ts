@@ -3,22 +3,21 @@
 import { authorize, claimsRequired } from '@meshpass/access';
 import {
   type Access,
-  ATTESTED_CLAIMS,
   type IdentityTokens,
   isOurs,
   type MeshShape,
   resolveAccess,
   settingsOf,
 } from '@meshpass/access/compile';
-import { type Attestation, grantNamespace } from '@meshpass/identity';
+import type { Attestation } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Mesh, Resource } from '@meshpass/istio';
-import { type Decision, explainDecision } from '../diff/decision.ts';
-import type { Endpoint } from '../diff/endpoint.ts';
-import type { Call } from '../diff/formula/call.ts';
-import { AMBIENT_NOT_GRANTABLE } from '../evaluate/grantable.ts';
-import { applyAccess } from '../evaluate/grants-that-can.ts';
-import { callerProxy } from '../evaluate/ways.ts';
+import { findMeshConfig, type Mesh, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
+import { serviceOf } from '../diff/policy-index.ts';
+import { type Caller, callOf } from '../evaluate/caller.ts';
+import { whyNotGrantable } from '../evaluate/grantable.ts';
+import { applyAccess, holderOf } from '../evaluate/grants-that-can.ts';
+import { type Endpoint, findEndpoints } from '../evaluate/target.ts';
+import { describeDecision, evaluate } from '../evaluate/verdict.ts';
 import { type AnalysisContext, analysisContext, serverOf } from '../plan/context.ts';
 import { type Coverage, type CoveredElements, computeCoverage } from './coverage.ts';
 import { type CaseOutcome, propertyCalls, show } from './property.ts';
@@ -98,7 +97,9 @@ export function runSuites(input: SuiteInput): SuiteResult {
     unread: input.unread,
   });
   const touched: CoveredElements = { who: new Set(), ports: new Set(), rules: new Set() };
-  const bench: Bench = { access, mesh, tokens, context, touched };
+  const { rootNamespace, trustDomain } = shape;
+  const view = viewMesh(state, { ...findMeshConfig(cluster), rootNamespace, trustDomain }, input.unread);
+  const bench: Bench = { access, mesh, view, tokens, context, touched };
   return {
     outcomes: suites.flatMap((suite) => [
       ...suite.cases.map((one) => ({ ...at(one), ...decideCase(one, bench) })),
@@ -115,6 +116,8 @@ export function runSuites(input: SuiteInput): SuiteResult {
 interface Bench {
   readonly access: Access;
   readonly mesh: Mesh;
+  /** The mesh after the access file has been applied. */
+  readonly view: MeshView;
   readonly tokens: IdentityTokens;
   readonly context: AnalysisContext;
   readonly touched: CoveredElements;
@@ -125,103 +128,88 @@ function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' 
 }
 
 function decideCase(one: PolicyCase, bench: Bench): CaseOutcome {
-  const { context } = bench;
-  const endpoints = endpointsAt(context.endpoints, one.call);
-  const unknown = whyUnknown(one, context);
-  const impossible = whyImpossible(one, endpoints);
-  if (impossible && !unknown) return { passed: false, said: impossible };
+  const endpoints = endpointsAt(one.call, bench.view);
+  const impossible = whyImpossible(one.call, endpoints);
+  if (impossible !== undefined) return { passed: false, said: impossible };
   const tries = identities(one, bench);
   if (tries.length === 0) return compareToExpected(one, false, 'no grant applies to it', []);
   const { host } = serverOf(nameOf(one.call), bench.mesh.clusterDomain);
   const told: string[] = [];
-  let undecided: string | undefined;
+  let unknown: string | undefined;
   for (const identity of tries) {
-    if (identity.grant !== undefined && !context.open[1].has(host)) {
+    if (identity.grant !== undefined && !bench.context.open[1].has(host)) {
       told.push('the mesh gateway does not forward it');
       continue;
     }
-    const verdict = decideIdentity(identity, one, unknown, bench);
-    if (typeof verdict === 'string') return unknownResult(one, verdict);
-    const { allowed, reason, names, undecided: isUndecided } = verdict;
+    const verdict = decideAs(identity, one, endpoints, bench);
+    if ('unknown' in verdict) {
+      unknown ??= verdict.unknown;
+      continue;
+    }
+    const { allowed, reason, names } = verdict;
     if (allowed) return compareToExpected(one, true, reason, [...touch(identity, one, bench), ...names]);
     told.push(reason);
-    undecided ??= isUndecided && reason;
     if (names.some((name) => name === one.by)) return compareToExpected(one, false, reason, names);
   }
-  if (undecided !== undefined) return unknownResult(one, undecided);
+  if (unknown !== undefined)
+    return { passed: false, said: `expected to be ${one.expect}, but it is unknown: ${unknown}` };
   return compareToExpected(one, false, told.join('; '), []);
 }
 
-/**
- * Explains why the result of a call to one of these ports is unknown. Ambient mode is only reported if there is no
- * other reason, because some calls to ports in ambient mode can still be decided.
- */
-function whyUnknown({ call }: PolicyCase, { unknown }: AnalysisContext): string | undefined {
-  const reasons = unknown.flatMap(({ endpoint, reason }) => (endpointsAt([endpoint], call).length > 0 ? [reason] : []));
-  return reasons.find((reason) => reason !== AMBIENT_NOT_GRANTABLE) ?? reasons[0];
+/** Finds the workloads behind a Service port. The list is empty if the mesh has no such port. */
+function endpointsAt(call: CaseCall, view: MeshView): readonly Endpoint[] {
+  const service = serviceOf(view, { namespace: call.namespace, name: call.service });
+  return service?.spec.ports?.some(({ port }) => port === call.port) ? findEndpoints(view, nameOf(call)) : [];
 }
 
-type Verdict = Decision & { readonly names: readonly string[] };
-
-/** Decides the call for one of the caller's identities, or explains why the result is unknown. */
-function decideIdentity(
-  identity: Identity,
-  one: PolicyCase,
-  unknown: string | undefined,
-  bench: Bench,
-): Verdict | string {
-  if (unknown === undefined) return decideAs(identity, endpointsAt(bench.context.endpoints, one.call), bench);
-  return unknown === AMBIENT_NOT_GRANTABLE && identity.grant === undefined
-    ? decideInAmbient(identity, one, bench)
-    : unknown;
-}
-
-function whyImpossible({ call }: PolicyCase, endpoints: readonly Endpoint[]): string | undefined {
+function whyImpossible(call: CaseCall, endpoints: readonly Endpoint[]): string | undefined {
   if (endpoints.length === 0) return `the mesh has no port ${nameOf(call)}`;
-  return endpoints.every(({ protocol }) => (protocol === 'http') !== (call.http !== undefined))
-    ? `this port speaks ${endpoints[0]!.protocol.toUpperCase()}: write the call accordingly`
-    : undefined;
+  const other = call.http ? 'tcp' : 'http';
+  // A ztunnel does not parse the protocol that the port speaks.
+  const isOther = ({ proxy, authorizer, port, unknown }: Endpoint) =>
+    unknown === undefined && proxy === 'sidecar' && authorizer.protocolOf(port) === other;
+  return endpoints.every(isOther) ? `this port speaks ${other.toUpperCase()}: write the call accordingly` : undefined;
 }
 
-/**
- * Decides a call to ports in ambient mode that comes from a workload or from outside the mesh. The call goes through
- * the waypoint if the caller is also in ambient mode.
- */
-function decideInAmbient(identity: Identity, { call }: PolicyCase, bench: Bench): Verdict | string {
-  const { context } = bench;
-  const others = endpointsAt(context.endpoints, call);
-  const endpoints = endpointsAt(
-    context.unknown.map(({ endpoint }) => endpoint),
-    call,
-  );
-  const through = endpoints.filter((one) => one.through);
-  const direct = endpoints.filter((one) => !one.through);
-  const { texts, flags } = identity.call;
-  const proxy = callerProxy(
-    context.indexes[1].view,
-    `${bench.mesh.trustDomain}/ns/${texts.get('peer.namespace')}/sa/${texts.get('peer.account')}`,
-  );
-  const straight = decideAs(identity, [...others, ...direct], bench);
-  if (through.length === 0 || !flags.has('peer') || proxy === 'sidecar') return straight;
-  const byWaypoint = decideAs(identity, [...others, ...through], bench);
-  return proxy === 'ambient' || byWaypoint.allowed === straight.allowed ? byWaypoint : OTHER_WAY;
-}
-
-const OTHER_WAY = 'the caller may be in ambient mode or not, and the waypoint decides differently';
+type CaseVerdict =
+  | { readonly allowed: boolean; readonly reason: string; readonly names: readonly string[] }
+  | { readonly unknown: string };
 
 /**
- * Returns the first decision that rejects the call. If no endpoint rejects it, returns the decision of the first
- * endpoint. Also records the deciding rule in `touched`.
+ * Decides the call for one of the caller's identities. The first endpoint that rejects the call decides, and the first
+ * of all if none does. Also records the deciding rule in `touched`.
  */
-function decideAs({ grant, call }: Identity, endpoints: readonly Endpoint[], { context, touched }: Bench): Verdict {
-  const verdicts = endpoints.map(({ workload, port, protocol, through }): Decision => {
-    const portPolicy = context.indexes[1].at(workload, port, protocol, through);
-    return grant !== undefined && portPolicy.plain ? NO_MUTUAL_TLS : explainDecision(portPolicy, call);
+function decideAs(
+  { grant, caller }: Identity,
+  { call, headers }: PolicyCase,
+  endpoints: readonly Endpoint[],
+  { view, mesh, touched }: Bench,
+): CaseVerdict {
+  const { host, sni } = serverOf(nameOf(call), mesh.clusterDomain);
+  const lower = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+  const http = call.http && { ...call.http, authority: `${host}:${call.port}`, headers: lower };
+  const outcomes = endpoints.map((endpoint) => {
+    const { workload, peerMode } = endpoint.authorizer;
+    const connection = caller.principal === undefined ? {} : { sni };
+    const { unknown, decision } = evaluate(endpoint, callOf(endpoint, caller, http, connection));
+    const ungrantable = grant === undefined ? undefined : whyNotGrantable(view, workload);
+    const at = decision.at === undefined ? '' : `at ${decision.at}: `;
+    // Workspaces always use mutual TLS.
+    const isClosed = grant !== undefined && peerMode(endpoint.port).mode === 'DISABLE';
+    return {
+      unknown: endpoint.unknown ?? ungrantable ?? unknown,
+      allowed: decision.allowed && !isClosed,
+      reason: isClosed ? 'the port disables mutual TLS' : at + describeDecision(decision),
+      rule: isClosed ? undefined : decision.rule,
+    };
   });
-  const decisive = verdicts.find(({ allowed }) => !allowed) ?? verdicts[0]!;
-  const names = decisive.policy ? [keyOf(decisive.policy)] : [];
-  for (const name of names) touched.rules.add(`${name}#${decisive.rule}`);
-  return { ...decisive, names };
+  const unknown = outcomes.find((one) => one.unknown !== undefined)?.unknown;
+  if (unknown !== undefined) return { unknown };
+  const { allowed, reason, rule } = outcomes.find((one) => !one.allowed) ?? outcomes[0]!;
+  const isNamed = rule?.kind === 'AuthorizationPolicy' && rule.rule !== undefined;
+  const names = isNamed ? [`${rule.namespace}/${rule.name}`] : [];
+  for (const name of names) touched.rules.add(`${name}#${rule!.rule}`);
+  return { allowed, reason, names };
 }
 
 /** Records which `who` entry and which port let an identity in. Returns the name of its grant, if it has one. */
@@ -230,15 +218,6 @@ function touch({ grant, who }: Identity, { call }: PolicyCase, { touched }: Benc
   if (grant === undefined) return [];
   touched.ports.add(JSON.stringify([grant, call]));
   return [grant];
-}
-
-/**
- * The decision for workspaces at ports that disable mutual TLS. Workspaces always use mutual TLS, so they are rejected.
- */
-const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port disables mutual TLS' };
-
-function unknownResult({ expect }: PolicyCase, reason: string): CaseOutcome {
-  return { passed: false, said: `expected to be ${expect}, but it is unknown: ${reason}` };
 }
 
 function compareToExpected(
@@ -255,68 +234,33 @@ function compareToExpected(
 }
 
 interface Identity {
-  readonly call: Call;
+  readonly caller: Caller;
   readonly grant?: string;
   /** The position of the `who` entry that admits this identity. */
   readonly who?: string;
 }
 
 /** Lists the identities that a test case's caller can use. A workspace has one for each of its grants. */
-function identities(one: PolicyCase, bench: Bench): readonly Identity[] {
-  const { who } = one;
+function identities({ who, tokenless }: PolicyCase, { access, mesh, tokens }: Bench): readonly Identity[] {
+  const ofHolder = (grant: string, attested: Readonly<Record<string, unknown>>): Identity => {
+    const holder = holderOf(grant, mesh, tokens, claimsRequired(access, [grant], attested));
+    return { grant, caller: tokenless ? { principal: holder.principal } : holder };
+  };
   switch (who.kind) {
     case 'plain':
-      return [{ call: callOf(one, bench, undefined) }];
+      return [{ caller: {} }];
     case 'workload':
-      return [{ call: callOf(one, bench, who) }];
+      return [{ caller: { principal: `${mesh.trustDomain}/ns/${who.namespace}/sa/${who.account}` } }];
     case 'grant':
-      return [{ grant: who.grant, call: ofHolder(one, bench, who.grant) }];
+      return [ofHolder(who.grant, {})];
     case 'proof': {
-      const decision = authorize(attestationOf(who, bench.access), bench.access, who.at);
+      const decision = authorize(attestationOf(who, access), access, who.at);
       return decision.grants.map(({ grant, reason }) => ({
-        grant: grant.name,
-        call: ofHolder(one, bench, grant.name, who.claims),
+        ...ofHolder(grant.name, who.claims),
         ...(/^\S+:\d+:\d+ /.test(reason) && { who: reason.slice(0, reason.indexOf(' ')) }),
       }));
     }
   }
-}
-
-function ofHolder(one: PolicyCase, bench: Bench, grant: string, claims: Readonly<Record<string, unknown>> = {}): Call {
-  const call = callOf(one, bench, { namespace: grantNamespace(grant), account: 'case' });
-  if (one.tokenless || !one.call.http) return call;
-  const texts = new Map([...call.texts, ['token.issuer', bench.tokens.issuer], ['token.subject', 'case']]);
-  return {
-    ...call,
-    texts,
-    lists: new Map([
-      ['token.claim:aud', [bench.tokens.audience]],
-      ['token.claim:grants', [grant]],
-      ...Object.entries(claimsRequired(bench.access, [grant], claims)).map(
-        ([name, values]) => [`token.claim:${ATTESTED_CLAIMS}][${name}`, values] as const,
-      ),
-    ]),
-  };
-}
-
-function callOf(
-  { call, headers }: PolicyCase,
-  { mesh }: Bench,
-  peer: { readonly namespace: string; readonly account: string } | undefined,
-): Call {
-  const { host, sni } = serverOf(nameOf(call), mesh.clusterDomain);
-  const texts = new Map<string, string>(
-    Object.entries(headers).map(([name, value]) => [`header:${name.toLowerCase()}`, value]),
-  );
-  if (peer) {
-    texts.set('peer.namespace', peer.namespace).set('peer.account', peer.account);
-    texts.set('peer.trustDomain', mesh.trustDomain).set('connection.sni', sni);
-  }
-  if (call.http) {
-    const path = call.http.path.split('?')[0]!;
-    texts.set('method', call.http.method).set('path', path).set('host', `${host}:${call.port}`);
-  }
-  return { flags: new Set(peer ? ['peer'] : []), texts, lists: new Map(), addresses: new Map() };
 }
 
 /** Builds an attestation that the access file trusts, using the issuer and audience of an entry in `trust.issuers`. */
@@ -346,15 +290,7 @@ function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>, { tru
   };
 }
 
-function endpointsAt(endpoints: readonly Endpoint[], call: CaseCall): readonly Endpoint[] {
-  return endpoints.filter(({ services }) => services.includes(nameOf(call)));
-}
-
 /** Formats a Service and its port in the same way as the entries of `Endpoint.services`. */
 function nameOf({ service, namespace, port }: CaseCall): string {
   return `${service}.${namespace}:${port}`;
-}
-
-function keyOf({ metadata }: Pick<Resource, 'metadata'>): string {
-  return `${metadata.namespace}/${metadata.name}`;
 }

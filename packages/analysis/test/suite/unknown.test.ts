@@ -71,10 +71,14 @@ spec: {targetRefs: [{kind: Service, group: "", name: orders}], action: DENY, rul
 
   it('decides cases of workloads by the way that they take', () => {
     expect(said('istio.io/dataplane-mode: ambient', '{workload: dev/web}')).toMatch(
-      /^refused: at the waypoint: denied by/,
+      /^refused: at waypoint shop\/gate: this rule denies it: DENY shop\/admin rule 0/,
     );
-    expect(said('istio-injection: enabled', '{workload: dev/web}')).toMatch(/but it is allowed: no policy denies it/);
-    expect(said('', '{workload: dev/web}')).toMatch(/it is unknown: the caller may be in ambient mode or not/);
+    expect(said('istio-injection: enabled', '{workload: dev/web}')).toMatch(
+      /but it is allowed: at ztunnel: no ALLOW policy applies/,
+    );
+    expect(said('', '{workload: dev/web}')).toMatch(
+      /it is unknown: it is not known whether the caller is in ambient mode/,
+    );
     expect(said('', '{grant: dev}')).toMatch(/it is unknown: it is in ambient mode, which grants do not support/);
   });
 
@@ -119,7 +123,7 @@ it('leaves decisions to an authorizer', () => {
     ).outcomes;
     expect(outcome).toMatchObject({
       passed: false,
-      said: expect.stringContaining('it is unknown: delegated to an authorizer'),
+      said: expect.stringContaining('it is unknown: a CUSTOM policy delegates to the authorizer opa'),
     });
   }
 });

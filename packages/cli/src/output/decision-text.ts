@@ -1,38 +1,34 @@
 /** Formats decisions as text, including the answer, the reason, and the file and line of the rule. */
-import type { Decision, Evaluation, OutsideAnswer, RuleRef } from '@meshpass/analysis/evaluate';
+import {
+  type Decision,
+  describeDecision,
+  describeRule,
+  type Evaluation,
+  type OutsideAnswer,
+  type RuleRef,
+} from '@meshpass/analysis/evaluate';
 import { describeAssumption, type Place } from '@meshpass/istio';
-
-const WHY: Readonly<Record<Decision['reason'], string>> = {
-  open: 'no ALLOW policy applies, so calls pass unless they are denied',
-  'allow-rule': 'this rule allows it',
-  'no-allow-rule': 'ALLOW policies apply, and none of their rules matches',
-  'deny-rule': 'this rule denies it',
-  'custom-rule': 'an external authorizer denies it, or the mesh does not know the authorizer',
-  'invalid-token': 'the token is not valid for this rule',
-  plaintext: 'mutual TLS is required',
-  'foreign-peer': "the mesh does not accept the peer's trust domain",
-  'not-http': 'the port is declared as HTTP, and the connection is not HTTP',
-  'malformed-path': 'Envoy rejects the path',
-};
 
 /**
  * Formats a decision as `refused (403) as HTTP: this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`, for
  * example. Its notes are printed below it on separate lines.
  */
 export function formatDecision(decision: Decision): readonly [string, ...string[]] {
-  const { allowed, status, reason, rule, as, at } = decision;
+  const { allowed, status, as, at } = decision;
   const verdict = `${allowed ? 'allowed' : 'refused'}${status === undefined ? '' : ` (${status})`}`;
   const notes = [
     ...(decision.external ?? []).map(
-      ({ provider, rule: by }) => `depends on the authorizer ${provider}: ${ruleText(by)}`,
+      ({ provider, rule: by }) => `depends on the authorizer ${provider}: ${describeRule(by)}`,
     ),
-    ...(decision.audited ?? []).map((by) => `audited by ${ruleText(by)}`),
-    ...(decision.dryRun?.denied ? [`would be denied by ${ruleText(decision.dryRun.denied)} (dry run)`] : []),
+    ...(decision.audited ?? []).map((by) => `audited by ${describeRule(by)}`),
+    ...(decision.dryRun?.denied ? [`would be denied by ${describeRule(decision.dryRun.denied)} (dry run)`] : []),
     ...(decision.dryRun?.allowed === 'no-rule' ? ['no rule would allow it (dry run)'] : []),
   ];
-  const why = `${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}`;
   const by = at === undefined ? '' : ` by ${at}`;
-  return [`${verdict} as ${as.toUpperCase()}${by}: ${why}`, ...notes.map((note) => `    ${note}`)];
+  return [
+    `${verdict} as ${as.toUpperCase()}${by}: ${describeDecision(decision)}`,
+    ...notes.map((note) => `    ${note}`),
+  ];
 }
 
 /** Formats a decision, or explains why it is unknown because something other than the policies may affect it. */
@@ -58,12 +54,6 @@ export function assumptionJson(namespaces: readonly string[], unplaced: string |
 
 function assumptions(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
   return [describeAssumption(namespaces), unplaced].filter((one) => one !== undefined);
-}
-
-/** Formats a reference to a rule, including its file and line. */
-function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {
-  const which = rule === undefined ? '' : ` rule ${rule}`;
-  return `${action ?? kind} ${namespace}/${name}${which}, ${placeText(place())}`;
 }
 
 /** Converts a decision into plain data for JSON output. */

@@ -151,7 +151,7 @@ properties:
     const { code, printed } = await meshpass('test', ...MESH_FLAGS, failing, '--manifests', MESH, '--junit', junit);
     expect(code).toBe(1);
     expect(printed).toContain(
-      'expected to be refused, but it is allowed: allowed by AuthorizationPolicy shop/meshpass-payments-dev.orders.8080.allow',
+      'expected to be refused, but it is allowed: this rule allows it: ALLOW shop/meshpass-payments-dev.orders.8080.allow',
     );
     expect(printed).toContain('it is allowed, but not by shop/somebody-else');
     expect(printed).toContain('the mesh has no port ledger-db.shop:5433');
