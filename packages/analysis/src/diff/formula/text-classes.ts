@@ -5,7 +5,7 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { exploreTexts } from './text-automaton.ts';
-import { createPrefixTest, createSuffixTest } from './text-search.ts';
+import { createAffixSearch, createPrefixTest, createSuffixTest } from './text-search.ts';
 import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 /** The maximum number of classes that a field may have. */
@@ -73,33 +73,24 @@ export function classifyTexts(tests: readonly TextTest[], domain: TextDomain): T
  * exact texts, prefixes and suffixes.
  */
 function answersTo(tests: readonly TextTest[]): (value: string | undefined) => readonly number[] {
-  const indexOf = (form: 'exact' | 'prefix' | 'suffix'): TextIndex => {
-    const indexes = new Map(
-      tests.flatMap((test, index) => (test.form === form && 'text' in test ? [[test.text, index] as const] : [])),
-    );
-    return { indexes, lengths: [...new Set([...indexes.keys()].map(({ length }) => length))] };
-  };
-  const [exact, prefixes, suffixes] = [indexOf('exact'), indexOf('prefix'), indexOf('suffix')];
-  const others = tests.flatMap((test, index) =>
-    test.form === 'present' || test.form === 'pattern' ? [[test, index] as const] : [],
-  );
+  const indexed = [...tests.entries()];
+  const ofForm = (form: 'exact' | 'prefix' | 'suffix') =>
+    indexed.flatMap(([index, test]) => (test.form === form ? [[test.text, index] as const] : []));
+  const exact = new Map(ofForm('exact'));
+  const affixes = (['prefix', 'suffix'] as const).map((form) => {
+    const found = ofForm(form);
+    const texts = found.map(([text]) => text);
+    return { find: createAffixSearch(form, texts), indexes: found.map(([, index]) => index) };
+  });
+  const others = indexed.filter(([, { form }]) => form === 'present' || form === 'pattern');
   return (value) => {
     if (value === undefined) return [];
-    const passed = others.filter(([test]) => passesTest(test, value)).map(([, index]) => index);
-    const add = (index: number | undefined) => index !== undefined && passed.push(index);
-    add(exact.indexes.get(value));
-    for (const length of prefixes.lengths)
-      if (length <= value.length) add(prefixes.indexes.get(value.slice(0, length)));
-    for (const length of suffixes.lengths)
-      if (length <= value.length) add(suffixes.indexes.get(value.slice(value.length - length)));
+    const passed = others.filter(([, test]) => passesTest(test, value)).map(([index]) => index);
+    const known = exact.get(value);
+    if (known !== undefined) passed.push(known);
+    for (const { find, indexes } of affixes) for (const at of find(value)) passed.push(indexes[at]!);
     return passed.sort((a, b) => a - b);
   };
-}
-
-interface TextIndex {
-  readonly indexes: ReadonlyMap<string, number>;
-  /** The lengths of the texts, without duplicates. */
-  readonly lengths: readonly number[];
 }
 
 /**

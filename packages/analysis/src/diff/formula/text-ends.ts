@@ -7,7 +7,7 @@
  */
 
 import { away, type TextClasses } from './text-classes.ts';
-import { createPrefixTest, createSuffixTest } from './text-search.ts';
+import { createAffixSearch, createPrefixTest, createSuffixTest } from './text-search.ts';
 import { passesTest, type TextDomain, type TextTest, textsOf } from './text-test.ts';
 
 export interface TextEnds {
@@ -87,15 +87,9 @@ function longestOf(
   example: (number: number) => string,
 ): TextClasses {
   const numbers = new Map(listed.map((text, index) => [text, index + 1]));
-  const lengths = [...new Set(listed.map(({ length }) => length))].sort((a, b) => b - a);
-  const part = (text: string, length: number) => (form === 'prefix' ? text.slice(0, length) : text.slice(-length));
-  /** Returns the numbers of all listed texts that the text starts or ends with, longest first. */
-  const within = (text: string) =>
-    lengths.flatMap((length) => (length > text.length ? [] : (numbers.get(part(text, length)) ?? [])));
+  const find = createAffixSearch(form, listed);
   const passed = listed.map((): number[] => []);
-  listed.forEach((text, index) => {
-    for (const number of within(text)) passed[number - 1]!.push(index + 1);
-  });
+  for (const [index, text] of listed.entries()) for (const at of find(text)) passed[at]!.push(index + 1);
   const all = [0, ...numbers.values()];
   return {
     examples: all.map(example),
@@ -103,6 +97,6 @@ function longestOf(
       if (test.form !== form) return [];
       return test.text === '' ? all : passed[numbers.get(test.text)! - 1]!;
     },
-    classOf: (value = '') => within(value)[0] ?? 0,
+    classOf: (value = '') => (find(value)[0] ?? -1) + 1,
   };
 }
