@@ -73,6 +73,11 @@ export function envoyRule(
   return clauses.map((alternatives) => alternatives.map((some) => some.flatMap(tested)));
 }
 
+/** Lists every test of a rule, whatever the action of the policy and the protocol of the port. */
+export function testsOfRule(rule: AuthorizationRule): readonly RuleTest[] {
+  return envoyRule(rule, 'AUDIT', 'http')?.flat(2) ?? [];
+}
+
 interface Field {
   readonly field: RuleField;
   /** The path as in `RuleTest`, or undefined if the condition key is malformed. */

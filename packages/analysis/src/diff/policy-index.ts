@@ -116,7 +116,8 @@ export function indexPolicies(
     return id;
   });
   const idsOf = (layers: Layers<Policy>): string => layers.map(idOf).join(';');
-  const namesPorts = memoize((policy: AuthorizationPolicy) => listPolicyPorts(policy).length > 0);
+  const portsNamedBy = memoize(listPolicyPorts);
+  const namesPorts = (policy: AuthorizationPolicy) => portsNamedBy(policy).length > 0;
   const dependsOnPort = memoize((layer: readonly AuthorizationPolicy[]) => layer.some(namesPorts));
 
   const portOf = (some: readonly AuthorizationPolicy[], port: number | undefined) =>
@@ -272,7 +273,7 @@ export function indexPolicies(
     portsOf,
     portsNamed: [
       ...new Set([
-        ...view.all('AuthorizationPolicy').flatMap(listPolicyPorts),
+        ...view.all('AuthorizationPolicy').flatMap(portsNamedBy),
         ...view.all('PeerAuthentication').flatMap(({ spec }) => Object.keys(spec.portLevelMtls ?? {}).map(Number)),
       ]),
     ].sort((a, b) => a - b),

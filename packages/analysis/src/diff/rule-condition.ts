@@ -7,7 +7,7 @@ import {
   type TrustDomains,
   trustDomainsOf,
 } from '@meshpass/istio';
-import { type Clauses, envoyRule, type RuleTest } from '../envoy-rule.ts';
+import { type Clauses, envoyRule, type RuleTest, testsOfRule } from '../envoy-rule.ts';
 import { ALWAYS, all, any, type Condition, NEVER, not, path, text } from './formula/condition.ts';
 import { parseTextTest, type TextTest } from './formula/text-test.ts';
 import { namespace, principal, serviceAccountCondition, trustDomains } from './peer-condition.ts';
@@ -52,13 +52,11 @@ export function clausesCondition<Test extends Pick<RuleTest, 'values' | 'notValu
 
 /** Lists the ports that a policy mentions in its rules. */
 export function listPolicyPorts({ spec }: AuthorizationPolicy): readonly number[] {
-  const values = (spec.rules ?? []).flatMap(({ to = [], when = [] }) => [
-    ...to.flatMap(({ operation }) => [...(operation?.ports ?? []), ...(operation?.notPorts ?? [])]),
-    ...when.flatMap(({ key, values = [], notValues = [] }) =>
-      key === 'destination.port' ? [...values, ...notValues] : [],
-    ),
-  ]);
-  return values.map(Number).filter((port) => Number.isInteger(port));
+  return (spec.rules ?? [])
+    .flatMap(testsOfRule)
+    .flatMap(({ field, values, notValues }) =>
+      field === 'destination.port' ? [...values, ...notValues].map(Number) : [],
+    );
 }
 
 /** @param home the policy's own namespace, used for ServiceAccounts whose names do not include one */

@@ -4,6 +4,9 @@
  */
 
 import type { AuthorizationRule, MeshView } from '@meshpass/istio';
+import { passesTest, textsOf } from '../diff/formula/text-test.ts';
+import { splitRequestPrincipal } from '../diff/token-condition.ts';
+import { testsOfRule } from '../envoy-rule.ts';
 import type { Caller } from './caller.ts';
 import type { Endpoint } from './target.ts';
 
@@ -74,12 +77,9 @@ export function knownTokens(
 
 /** Lists all principals that a rule mentions. */
 export function principalsOf(rule: AuthorizationRule): readonly string[] {
-  const sources = (rule.from ?? []).flatMap(({ source }) => [
-    ...(source?.principals ?? []),
-    ...(source?.notPrincipals ?? []),
-  ]);
-  const conditions = (rule.when ?? []).filter(({ key }) => key === 'source.principal');
-  return [...sources, ...conditions.flatMap(({ values = [], notValues = [] }) => [...values, ...notValues])];
+  return testsOfRule(rule).flatMap(({ field, values, notValues }) =>
+    field === 'source.principal' ? [...values, ...notValues] : [],
+  );
 }
 
 /**
@@ -89,33 +89,25 @@ export function principalsOf(rule: AuthorizationRule): readonly string[] {
 function claimsRequiredBy(rule: AuthorizationRule, issuer: string): readonly Record<string, unknown>[] {
   const claims: Record<string, unknown> = {};
   const subjects: string[] = [];
-  const wanted = [
-    ...(rule.from ?? []).flatMap(({ source }) => source?.requestPrincipals ?? []),
-    ...(rule.when ?? []).flatMap(({ key, values }) => (key === 'request.auth.principal' ? (values ?? []) : [])),
-  ];
-  for (const principal of wanted) {
-    const slash = principal.lastIndexOf('/');
-    const [iss, sub] = [principal.slice(0, slash), principal.slice(slash + 1)];
-    if ((iss === issuer || iss === '*') && sub !== '' && !sub.includes('*')) subjects.push(sub);
-  }
-  for (const { key, values } of rule.when ?? []) {
-    const [first] = (values ?? []).filter((value) => !value.includes('*'));
-    if (first === undefined) continue;
-    if (key === 'request.auth.audiences') claims.aud = [first];
-    if (key === 'request.auth.presenter') claims.azp = first;
-    const path = [...(/^request\.auth\.claims((?:\[[^[\]]+\])+)$/.exec(key)?.[1] ?? '').matchAll(/\[([^\]]+)\]/g)];
-    if (path.length > 0 && path[0]![1] !== 'iss')
-      nest(
-        claims,
-        path.map((match) => match[1]!),
-        first,
+  for (const { field, path, values } of testsOfRule(rule)) {
+    if (field === 'request.auth.principal') {
+      const wanted = values.map(splitRequestPrincipal).filter((one) => passesTest(one.issuer, issuer));
+      subjects.push(
+        ...textsOf(
+          wanted.map(({ subject }) => subject),
+          'exact',
+        ).filter((subject) => subject !== ''),
       );
+    }
+    const first = values.find((value) => !value.includes('*'));
+    if (field === 'request.auth.claims' && path[0] !== 'iss' && first !== undefined)
+      nest(claims, path, path.join() === 'aud' ? [first] : first);
   }
   if (subjects.length > 0) return subjects.map((sub) => ({ ...claims, sub }));
   return Object.keys(claims).length > 0 ? [claims] : [];
 }
 
-function nest(claims: Record<string, unknown>, [first, ...rest]: readonly string[], value: string): void {
+function nest(claims: Record<string, unknown>, [first, ...rest]: readonly string[], value: unknown): void {
   if (first === undefined) return;
   if (rest.length === 0) claims[first] = value;
   else {

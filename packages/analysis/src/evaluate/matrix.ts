@@ -1,6 +1,7 @@
 /** Computes a matrix of identities and endpoints, whose cells state whether access is full, partial or denied. */
 
-import type { AuthorizationOperation, MeshView } from '@meshpass/istio';
+import type { MeshView } from '@meshpass/istio';
+import { type RuleField, testsOfRule } from '../envoy-rule.ts';
 import type { Call } from './call.ts';
 import { callOf } from './caller.ts';
 import { type KnownCaller, knownPeers, knownTokens } from './known-callers.ts';
@@ -85,16 +86,14 @@ export function matrixOf(view: MeshView): Matrix {
  */
 function operationsOf({ authorizer, port, authority }: Endpoint): readonly Call['http'][] {
   if (authorizer.protocolOf(port) === 'tcp') return [undefined];
-  const named: AuthorizationOperation[] = authorizer.policies
-    .flatMap(({ spec }) => spec.rules ?? [])
-    .flatMap(({ to }) => to ?? [])
-    .flatMap(({ operation }) => operation ?? []);
-  const methods = new Set(['GET', 'MESHPASS-OTHER']);
-  const paths = new Set(['/meshpass-other']);
-  for (const { methods: some = [], notMethods = [], paths: more = [], notPaths = [] } of named) {
-    for (const method of [...some, ...notMethods]) methods.add(method.replaceAll('*', 'X'));
-    for (const path of [...more, ...notPaths]) paths.add(path.replaceAll(/\{\*\*?\}|\*/g, 'x').replace(/^(?!\/)/, '/'));
-  }
+  const tests = authorizer.policies.flatMap(({ spec }) => spec.rules ?? []).flatMap(testsOfRule);
+  const named = (wanted: RuleField) =>
+    tests.flatMap(({ field, values, notValues }) => (field === wanted ? [...values, ...notValues] : []));
+  const methods = new Set(['GET', 'MESHPASS-OTHER', ...named('method').map((method) => method.replaceAll('*', 'X'))]);
+  const paths = new Set([
+    '/meshpass-other',
+    ...named('path').map((path) => path.replaceAll(/\{\*\*?\}|\*/g, 'x').replace(/^(?!\/)/, '/')),
+  ]);
   const calls = [...methods].flatMap((method) => [...paths].map((path) => ({ method, path, authority })));
   return calls.slice(0, MOST_OPERATIONS);
 }
