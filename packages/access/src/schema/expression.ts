@@ -111,9 +111,7 @@ function match(pattern: RE2JS, text: string): boolean {
 
 /** Caches parsed expressions by their text, so that each one is parsed and compiled only once. */
 const known = new Map<string, Parsed<ReadExpression>>();
-/** The maximum number of characters in the cache. This is more than all expressions of one access file can have. */
-const MAX_KNOWN = 4 * MAX_LENGTH * 100;
-let knownCharacters = 0;
+const MAX_KNOWN = 2_000;
 
 /**
  * Parses an expression. Rejects expressions that are likely to be mistakes or that are too expensive: those with
@@ -121,17 +119,12 @@ let knownCharacters = 0;
  * or with a compiled size above the limit.
  */
 export function readExpression(text: string): Parsed<ReadExpression> {
+  if (text.length > MAX_LENGTH) return refuse(`the expression is longer than ${MAX_LENGTH} characters`);
   const seen = known.get(text);
   if (seen) return seen;
-  const read =
-    text.length > MAX_LENGTH ? refuse(`the expression is longer than ${MAX_LENGTH} characters`) : parsed(text);
-  if (text.length > MAX_LENGTH) return read;
-  if (knownCharacters + text.length > MAX_KNOWN) {
-    known.clear();
-    knownCharacters = 0;
-  }
+  const read = parsed(text);
+  if (known.size >= MAX_KNOWN) known.clear();
   known.set(text, read);
-  knownCharacters += text.length;
   return read;
 }
 
