@@ -101,10 +101,9 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
     throw new MeshpassError('usage', `The workload ${place} does not exist${didYouMean(place, known)}.`);
   }
   if (port === undefined) throw new MeshpassError('usage', `${place}: specify a port of the workload.`);
-  const at = { name: `${place}:${port}`, authority: `${name}.${namespace}` };
-  const guarded = { ...at, ...guardOf(view, workload), authorizer: createAuthorizer(view, workload), port };
+  const at = { name: `${place}:${port}`, authority: `${name}.${namespace}`, port };
   // This target is the Pod's own address instead of a Service.
-  return [{ ...guarded, ...addressedPod(view, workload, guarded.proxy), ...unknownOf(view, workload, port) }];
+  return [endpointOf(view, workload, createAuthorizer(view, workload), at, whyAddressedPod(view, workload))];
 }
 
 function behind(
@@ -117,18 +116,14 @@ function behind(
   const { selector = {} } = service.spec;
   const host = `${name}.${namespace}:${port}`;
   const at = { name: host, authority: host };
-  const standIn = () => standInFor(service, view.proxyKind);
-  const nobody = (why: string): Endpoint => ({
-    ...at,
-    ...guardOf(view, standIn()),
-    authorizer: createAuthorizer(view, standIn()),
-    port,
-    unknown: why,
-  });
+  const nobody = (why: string): Endpoint => {
+    const standIn = standInFor(service, view.proxyKind);
+    return { ...endpointOf(view, standIn, createAuthorizer(view, standIn), { ...at, port }), unknown: why };
+  };
   if (service.spec.type === 'ExternalName' || Object.keys(selector).length === 0)
     return [nobody(`Service ${namespace}/${name} selects no Pods, so the workload behind it is unknown`)];
   const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
-  return (known.length > 0 ? known : [standIn()]).map((workload) => {
+  return (known.length > 0 ? known : [standInFor(service, view.proxyKind)]).map((workload) => {
     const reached = [...workloadPorts(view, view.config, workload).values()].find(({ reachedAs }) =>
       reachedAs.includes(host),
     );
@@ -139,40 +134,44 @@ function behind(
     const authorizer = once(`${workload.namespace}/${workload.name}`, () =>
       createAuthorizer(view, workload, attached ? { service: attached } : {}),
     );
-    const guarded = { ...at, ...guardOf(view, workload), authorizer, port: reached.port };
-    return {
-      ...guarded,
-      ...(guarded.proxy === 'ztunnel' && behindWaypoint(view, service, port, authorizer)),
-      // Callers of a headless Service connect directly to the addresses of its Pods.
-      ...(service.spec.clusterIP === 'None' && addressedPod(view, workload, guarded.proxy)),
-      ...unknownOf(view, workload, reached.port),
-    };
+    // Callers of a headless Service connect directly to the addresses of its Pods.
+    const why = service.spec.clusterIP === 'None' ? whyAddressedPod(view, workload) : undefined;
+    const endpoint = endpointOf(view, workload, authorizer, { ...at, port: reached.port }, why);
+    return endpoint.proxy === 'ztunnel' ? behindWaypoint(view, service, port, endpoint) : endpoint;
   });
 }
 
-function guardOf(view: MeshView, workload: Workload): Pick<Endpoint, 'proxy' | 'acceptsHbone' | 'callerProxy'> {
+/** @param unknown a reason why decisions are unknown, which only counts if the workload itself gives none */
+function endpointOf(
+  view: MeshView,
+  workload: Workload,
+  authorizer: Authorizer,
+  at: Pick<Endpoint, 'name' | 'authority' | 'port'>,
+  unknown?: string,
+): Endpoint {
   const accepts = acceptsHbone(workload.labels);
   const isKnown = accepts || ('running' in workload && workload.running === true);
+  const why = view.dataPlane().unknownAt(workload, at.port) ?? unknown;
   return {
+    ...at,
+    authorizer,
     proxy: view.dataPlane().proxyOf(workload),
     ...(isKnown && { acceptsHbone: accepts }),
     callerProxy: (principal) => callerProxy(view, principal),
+    ...(why !== undefined && { unknown: why }),
   };
 }
 
 /** Adds the Service's waypoint to an endpoint. The waypoint's policies and JWT rules count as those of the endpoint. */
-function behindWaypoint(
-  view: MeshView,
-  service: ResourceOf<'Service'>,
-  port: number,
-  authorizer: Authorizer,
-): Partial<Endpoint> {
+function behindWaypoint(view: MeshView, service: ResourceOf<'Service'>, port: number, endpoint: Endpoint): Endpoint {
   const found = serviceWaypoint(view, service);
-  if (!found) return {};
-  if (found.unknown !== undefined) return { unknown: found.unknown };
+  if (!found) return endpoint;
+  if (found.unknown !== undefined) return { ...endpoint, unknown: endpoint.unknown ?? found.unknown };
   const waypoint = compileWaypointAuthorizer(view, found.waypoint, service, port);
   const { policies, tokenRules, protocolOf } = waypoint.authorizer;
+  const { authorizer } = endpoint;
   return {
+    ...endpoint,
     waypoint,
     authorizer: {
       ...authorizer,
@@ -183,15 +182,11 @@ function behindWaypoint(
   };
 }
 
-/** Marks an endpoint as unknown if a waypoint might handle the calls to the Pod's own address. */
-function addressedPod(view: MeshView, workload: Workload, proxy: Endpoint['proxy']): Pick<Endpoint, 'unknown'> {
-  const unknown = proxy === 'ztunnel' ? whyPodWaypoint(view, workload.namespace, workload.labels) : undefined;
-  return unknown === undefined ? {} : { unknown };
-}
-
-function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpoint, 'unknown'> {
-  const unknown = view.dataPlane().unknownAt(workload, port);
-  return unknown === undefined ? {} : { unknown };
+/** Explains why a waypoint might handle the calls to a Pod's own address. Returns undefined if none does. */
+function whyAddressedPod(view: MeshView, workload: Workload): string | undefined {
+  return view.dataPlane().proxyOf(workload) === 'ztunnel'
+    ? whyPodWaypoint(view, workload.namespace, workload.labels)
+    : undefined;
 }
 
 /**
