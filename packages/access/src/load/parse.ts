@@ -12,7 +12,7 @@ import { accessJsonSchema, includedJsonSchema } from '../schema/json-schema.ts';
 import { checkReferences, repeated } from './check-references.ts';
 import { describeIssues } from './describe-issues.ts';
 import { MAX_YAML_TOKENS, readYaml, type YamlBudget, type YamlFile } from './read-yaml.ts';
-import { toDeny, toGrants, toOperators, toTrust, toWebhooks } from './to-access.ts';
+import { toGrants, toSettings } from './to-access.ts';
 
 export interface ParseOptions extends SchemaOptions {
   /** Reads an included file. If absent, files with includes are rejected. */
@@ -66,12 +66,8 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
   const access: Access = {
     file,
     ...(tree.files.length > 1 && { files: tree.files.map(named) }),
-    ...(document.contact !== undefined && { contact: document.contact }),
-    trust: toTrust(document),
-    ...toDeny(document, yaml),
+    ...toSettings(document, yaml),
     grants,
-    ...toOperators(document, yaml),
-    ...(document.approvals && { webhooks: toWebhooks(document.approvals, yaml) }),
   };
   const issuerPlaces = new Map(
     access.trust.issuers.map(({ name }) => [name, yaml.locate(['trust', 'issuers', name], 'key')]),

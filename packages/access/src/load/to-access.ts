@@ -1,15 +1,7 @@
 /** Converts the output of the schema to the model, and adds a place to each entry. */
 
 import type { Place } from '@meshpass/istio';
-import {
-  type Access,
-  type Approval,
-  type ApprovalWebhook,
-  type Grant,
-  OPERATOR_ROLES,
-  type Operators,
-  type Trust,
-} from '../model.ts';
+import { type Access, type Approval, type Grant, OPERATOR_ROLES, type Operators } from '../model.ts';
 import type { AccessDocument, GrantEntry, IncludedDocument } from '../schema/access-file.ts';
 import { omitUndefined } from '../schema/text.ts';
 import type { YamlFile } from './read-yaml.ts';
@@ -17,46 +9,40 @@ import type { YamlFile } from './read-yaml.ts';
 /** Returns the place of a path below an entry. */
 type At = (...path: PropertyKey[]) => Place;
 
-/** Converts `trust` to the model. */
-export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDocument): Trust {
-  return {
-    ...(codespaces && { codespaces }),
-    issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...omitUndefined(issuer) })),
-    audiences,
-  };
-}
-
-/** Converts the approval webhooks to the model. */
-export function toWebhooks(
-  { webhooks }: NonNullable<AccessDocument['approvals']>,
+/** Converts everything in the main file except for its grants to the model. */
+export function toSettings(
+  { contact, trust: { codespaces, issuers, audiences }, deny, operators, approvals }: AccessDocument,
   yaml: YamlFile,
-): readonly ApprovalWebhook[] {
-  return Object.entries(webhooks).map(([name, webhook]) => ({
-    name,
-    ...webhook,
-    place: yaml.locate(['approvals', 'webhooks', name], 'key'),
-  }));
-}
-
-/** Converts `operators` to the model. The result is empty if the file has none. */
-export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick<Access, 'operators'> {
-  if (!operators) return {};
-  const { serviceAccounts, session, deviceFlow } = operators;
-  const at: At = (...path) => yaml.locate(['operators', ...path], 'value');
-  const roles = OPERATOR_ROLES.map((role) => [role, placed(operators[role] ?? [], at, role)]);
+): Omit<Access, 'file' | 'files' | 'grants'> {
+  const at: At = (...path) => yaml.locate(path, 'value');
   return {
-    operators: {
-      roles: Object.fromEntries(roles) as Operators['roles'],
-      session,
-      deviceFlow,
-      serviceAccounts: placed(serviceAccounts, at, 'serviceAccounts'),
+    ...(contact !== undefined && { contact }),
+    trust: {
+      ...(codespaces && { codespaces }),
+      issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...omitUndefined(issuer) })),
+      audiences,
     },
+    ...(deny && { deny: placed(deny, at, 'deny') }),
+    ...(operators && { operators: toOperators(operators, at) }),
+    ...(approvals && {
+      webhooks: Object.entries(approvals.webhooks).map(([name, webhook]) => ({
+        name,
+        ...webhook,
+        place: yaml.locate(['approvals', 'webhooks', name], 'key'),
+      })),
+    }),
   };
 }
 
-/** Converts `deny` to the model. The result is empty if the file has none. */
-export function toDeny({ deny }: AccessDocument, yaml: YamlFile): Pick<Access, 'deny'> {
-  return deny ? { deny: placed(deny, (...path) => yaml.locate(path, 'value'), 'deny') } : {};
+function toOperators(entry: NonNullable<AccessDocument['operators']>, at: At): Operators {
+  const { serviceAccounts, session, deviceFlow } = entry;
+  const roles = OPERATOR_ROLES.map((role) => [role, placed(entry[role] ?? [], at, 'operators', role)]);
+  return {
+    roles: Object.fromEntries(roles) as Operators['roles'],
+    session,
+    deviceFlow,
+    serviceAccounts: placed(serviceAccounts, at, 'operators', 'serviceAccounts'),
+  };
 }
 
 /** Converts a file's grants to the model. */
