@@ -8,8 +8,6 @@ import { duration } from './duration.ts';
 import { keyedByName, parseLabelName, read, report, text } from './text.ts';
 import { who } from './who.ts';
 
-const GIVEN = { least: '1m', most: '12h' };
-
 /**
  * Creates the schema for a list of people. A single entry is accepted instead of a list.
  * @param empty the error message for an empty list
@@ -20,21 +18,18 @@ const people = (description: string, empty: string) =>
     .transform((entries) => (Array.isArray(entries) ? entries : [entries]))
     .describe(description);
 
-/** The limits of emergency access. It is brief, and is reviewed while people still remember why it was needed. */
-const TAKEN = { least: '1m', most: '4h' };
-const REVIEWED = { least: '1h', most: '168h' };
-
+/** Emergency access is brief, and is reviewed while people still remember why it was needed. */
 const emergency = z.strictObject({
   who: people(
     'People who may take the grant without an approval. They must also match "who" of the grant; without it, all of them',
     'an empty list matches no one: add an entry, or remove "who"',
   ).optional(),
-  for: duration('Maximum duration, 1m to 4h', TAKEN).prefault('30m'),
+  for: duration('Maximum duration', '1m', '4h').prefault('30m'),
   review: people(
     'People who review it afterwards: an entry as in "who", or a list of entries. Defaults to "by"',
     'the list of reviewers is empty: add an entry, or remove "review"',
   ).optional(),
-  within: duration('Time limit of the review, 1h to 168h', REVIEWED).prefault('24h'),
+  within: duration('Time limit of the review', '1h', '168h').prefault('24h'),
 });
 
 export const approval = z
@@ -43,8 +38,8 @@ export const approval = z
       'People who may approve: an entry as in "who", or a list of entries',
       'the list of approvers is empty: add an entry',
     ),
-    for: duration('Duration if the request has none, 1m to 12h', GIVEN).prefault('1h'),
-    max: duration('Maximum duration of a request. Defaults to "for"', GIVEN).optional(),
+    for: duration('Duration if the request has none', '1m', '12h').prefault('1h'),
+    max: duration('Maximum duration of a request, by default that of "for"', '1m', '12h').optional(),
     reason: z.enum(['required', 'optional']).default('required').describe('Whether a request needs a reason'),
     count: z.int().min(1, 'at least 1').max(5, 'at most 5').default(1).describe('Number of people who must approve'),
     emergency: emergency

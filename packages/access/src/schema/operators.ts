@@ -37,7 +37,7 @@ export const operators = z.strictObject({
   ),
   admin: entries.describe('May do everything'),
   serviceAccounts: z.array(serviceAccount).max(100, 'more than 100 entries').default([]),
-  session: duration("Hard end of an operator's session, 5m to 12h", { least: '5m', most: '12h' }).prefault('1h'),
+  session: duration("Hard end of an operator's session", '5m', '12h').prefault('1h'),
   deviceFlow: z
     .boolean()
     .default(false)

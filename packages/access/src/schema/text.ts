@@ -54,7 +54,7 @@ export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
       report(context, result.message, { code: result.code });
       return z.NEVER;
     })
-    .meta({ ...form, ...(form.examples && { examples: [...form.examples] }) });
+    .meta({ ...form });
 }
 
 /** Removes properties that are undefined, because exact optional types distinguish them from absent ones. */

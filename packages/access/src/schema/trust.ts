@@ -56,14 +56,8 @@ const signIn = z.strictObject({
     .boolean()
     .optional()
     .describe('false: operators get a refresh token without prompt=consent, for a provider that refuses it'),
-  backdated: duration('How far the issuer backdates `iat` of its ID tokens: 5m for Entra ID, at most 5m', {
-    least: '1s',
-    most: '5m',
-  }).optional(),
-  confirm: duration('A sign-in ends if it is not confirmed for this long, 30s to 1h', {
-    least: '30s',
-    most: '1h',
-  }).prefault('60s'),
+  backdated: duration('How far the issuer backdates `iat` of its ID tokens (Entra ID: 5m)', '1s', '5m').optional(),
+  confirm: duration('A sign-in ends if it is not confirmed for this long', '30s', '1h').prefault('60s'),
   nonce: z
     .enum(['required', 'optional'])
     .default('optional')

@@ -57,10 +57,7 @@ const signedIn = z
     issuer: text.describe('A name of trust.issuers that has signIn'),
     claims: claimValues.optional(),
     when: expression('CEL over claims, issuer and subject of the sign-in, and teams and workspace').optional(),
-    maxAge: duration('Longest time since the person was authenticated (auth_time), 1m to 12h', {
-      least: '1m',
-      most: '12h',
-    }).optional(),
+    maxAge: duration('Longest time since the person was authenticated (auth_time)', '1m', '12h').optional(),
     amr: z
       .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, 'is not a valid authentication method reference (RFC 8176)'))
       .min(1, 'must not be empty')
