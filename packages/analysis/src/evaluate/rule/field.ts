@@ -2,12 +2,13 @@
 import { expandTrustDomain, isTemplate, withAliases, type ZtunnelTest } from '@meshpass/istio';
 import { parseAddress, parseCidr } from '../../address.ts';
 import { escapeRegExp } from '../../diff/formula/pattern.ts';
-import { passesTest } from '../../diff/formula/text-test.ts';
+import { parseTextTest, passesTest, textsOf } from '../../diff/formula/text-test.ts';
 import { splitRequestPrincipal } from '../../diff/token-condition.ts';
 import type { RuleTest } from '../../envoy-rule.ts';
 import type { CallFacts, Test } from '../facts.ts';
 import { templateTest } from './path.ts';
-import { type TextTest, textTest } from './text.ts';
+
+type TextTest = ReturnType<typeof textTest>;
 
 /**
  * Compiles values of a field the way Envoy compares them.
@@ -173,6 +174,45 @@ function metadataTest([filter, name]: readonly string[], values: readonly string
     if (Array.isArray(found)) return found.some((item) => typeof item === 'string' && inList(item));
     return typeof found === 'string' && plain(found);
   };
+}
+
+// Tests of texts, which look up exact values in a set.
+
+interface TextForm {
+  /** Whether upper and lower case are equivalent, as in host names. */
+  readonly ignoreCase?: boolean;
+  /**
+   * The text that `*` on its own matches: either any text that is not empty (the default), or any text at all (for
+   * headers that are present).
+   */
+  readonly star?: 'something' | 'present';
+}
+
+/** Compiles a list of patterns to a test. An empty list does not match anything. */
+function textTest(values: readonly string[], form: TextForm = {}): (text: string) => boolean {
+  const { ignoreCase = false, star = 'something' } = form;
+  const fold = (text: string): string => (ignoreCase ? text.toLowerCase() : text);
+  const tests = values.map((value) => parseTextTest(fold(value)));
+  if (tests.some((test) => test.form === 'present')) return star === 'present' ? () => true : (text) => text !== '';
+  const isExact = oneOf(new Set(textsOf(tests, 'exact')));
+  const [starts, ends] = [textsOf(tests, 'prefix'), textsOf(tests, 'suffix')];
+  if (starts.length === 0 && ends.length === 0) return ignoreCase ? (text) => isExact(fold(text)) : isExact;
+  return (given) => {
+    const text = fold(given);
+    if (isExact(text)) return true;
+    for (const start of starts) if (text.startsWith(start)) return true;
+    for (const end of ends) if (text.endsWith(end)) return true;
+    return false;
+  };
+}
+
+function oneOf(values: ReadonlySet<string>): TextTest {
+  if (values.size === 0) return () => false;
+  if (values.size === 1) {
+    const [only] = values;
+    return (text) => text === only;
+  }
+  return (text) => values.has(text);
 }
 
 // Tests of the peer's SPIFFE ID without its scheme, such as `cluster.local/ns/shop/sa/web`, in the same way as the

@@ -3,7 +3,6 @@
  */
 import { type PathNormalization, readTemplate } from '@meshpass/istio';
 import { compilePattern } from '../../diff/formula/pattern.ts';
-import type { TextTest } from './text.ts';
 
 /** Envoy treats `..;x` as `..` before it decodes escape sequences and backslashes. */
 const DOTS_WITH_PARAMETERS = /\/(\.{1,2});[^/]*/g;
@@ -94,7 +93,7 @@ function canonicalCharacter(character: string): string {
  * templateTest('/orders/{*}')?.('/orders/1/items'); // => false
  * ```
  */
-export function templateTest(template: string): TextTest | undefined {
+export function templateTest(template: string): ((path: string) => boolean) | undefined {
   const pieces = readTemplate(template);
   if (!pieces) return undefined;
   const whole = compilePattern(pieces);
