@@ -1,12 +1,12 @@
 /** Decides which grants an attestation gets, and why. The decision is a pure function that denies by default. */
 import type { Attestation, SignIn } from '@meshpass/identity';
-import type { Access, Approval, Approved, Authorize, Decision, Denial, Grant, SignedIn, Trust, Who } from '../model.ts';
+import type { Access, Approval, Approved, Authorize, Decision, Grant, SignedIn, Trust, Who } from '../model.ts';
 import { formatPlace } from '../problem.ts';
 import { withinBudget } from '../schema/work.ts';
 import { describeApproval, describeWho } from './describe-who.ts';
 import { mayBeRequester } from './operators.ts';
 import { checkClientTrust, checkWorkspaceTrust, isSignInTrusted } from './trusted.ts';
-import { type Kind, whyClaimsMismatch, whyConditionUnmet, whyDenied, whyEntryMismatch } from './who.ts';
+import { asSignedIn, type Kind, whyAnyDenied, whyClaimsMismatch, whyConditionUnmet, whyEntryMismatch } from './who.ts';
 import { openUntil } from './windows.ts';
 
 /**
@@ -41,7 +41,7 @@ export const authorize: Authorize = withinBudget((attestation, access, at, appro
   if ('untrusted' in trusted)
     return nothing(access, `issuer ${attestation.issuer} is not trusted by the access file: ${trusted.untrusted}`);
   const { kind } = trusted;
-  const denied = denial(access.deny, attestation, kind);
+  const denied = whyAnyDenied(access.deny, attestation, kind);
   if (denied) return nothing(access, denied);
   const grants: { grant: Grant; reason: string; until?: number }[] = [];
   const requestable: { grant: Grant; approval: Approval; reason: string }[] = [];
@@ -69,7 +69,7 @@ function decide(grant: Grant, attestation: Attestation, trust: Trust, kind: Kind
   const held = whoHolds(grant.who, attestation, trust, kind, at);
   const signIn = 'refusal' in held ? held.signIn : undefined;
   if ('refusal' in held && signIn === undefined) return held;
-  const denied = denial(grant.except, attestation, kind);
+  const denied = whyAnyDenied(grant.except, attestation, kind);
   if (denied) return { refusal: denied };
   const closes = grant.during && (at === undefined ? undefined : openUntil(grant.during, at));
   if (grant.during && closes === undefined)
@@ -121,23 +121,6 @@ function withApproval(
   return { reason: `${found.reason}, approved`, until: Math.min(until, found.until ?? until) };
 }
 
-/**
- * Explains why a denial applies, or returns undefined if none does. A denial that names an issuer also matches sign-ins
- * at that issuer, so users cannot escape a denial by signing in.
- */
-function denial(denials: readonly Denial[] | undefined, attestation: Attestation, kind: Kind): string | undefined {
-  for (const one of denials ?? []) {
-    const why =
-      whyDenied(one, attestation, kind) ??
-      attestation.signIns
-        ?.filter(({ issuer }) => issuer === one.issuer)
-        .map((signIn) => whyDenied(one, asSignedIn(attestation, signIn), 'generic'))
-        .find((reason) => reason !== undefined);
-    if (why !== undefined) return `${formatPlace(one.place)} denied: ${why}`;
-  }
-  return undefined;
-}
-
 function nothing(access: Access, why: string): Decision {
   return { grants: [], requestable: [], refusals: access.grants.map(({ name }) => `grant ${name}: ${why}`) };
 }
@@ -177,7 +160,7 @@ function findApproverEntry(
   const trusted = checkClientTrust(attestation, access.trust);
   if ('untrusted' in trusted || !isPerson(attestation, access, at)) return undefined;
   const { kind } = trusted;
-  if (denial(access.deny, attestation, kind) !== undefined) return undefined;
+  if (whyAnyDenied(access.deny, attestation, kind) !== undefined) return undefined;
   // The parser rejects files that list such approvers, but a reviewer may come from an earlier version of the file.
   if (mayBeRequester(attestation, access)) return undefined;
   const match = approval.by.find(
@@ -258,13 +241,4 @@ function whyTooOld({ issuer, authTime }: SignIn, maxAge: number, at: number): st
 function whyNotAsDemanded(demanded: SignedIn, signIn: SignIn, attestation: Attestation): string | undefined {
   const why = whyClaimsMismatch(demanded, signIn) ?? whyConditionUnmet(demanded, asSignedIn(attestation, signIn));
   return why === undefined ? undefined : `sign-in at ${signIn.issuer}: ${why}`;
-}
-
-/**
- * Replaces a session's identity with the one from a sign-in. The GitHub user is removed, because the sign-in's issuer
- * does not attest it.
- */
-function asSignedIn({ githubUser: _, ...attestation }: Attestation, signIn: SignIn): Attestation {
-  const { issuer, subject, login, claims } = signIn;
-  return { ...attestation, issuer, subject, login, claims };
 }

@@ -5,7 +5,7 @@ import { type Access, OPERATOR_ROLES, type OperatorRole, type TrustedIssuer } fr
 import { formatPlace } from '../problem.ts';
 import { withinBudget } from '../schema/work.ts';
 import { isOperatorTrusted } from './trusted.ts';
-import { whyDenied, whyEntryMismatch } from './who.ts';
+import { whyAnyDenied, whyEntryMismatch } from './who.ts';
 
 export interface OperatorRoles {
   /** The roles that match, each with the first entry that assigns it. */
@@ -41,7 +41,7 @@ export interface OperatorRoles {
 export const operatorRoles = withinBudget(decideRoles);
 
 function decideRoles(attestation: Attestation, access: Access): OperatorRoles {
-  const { operators, trust, deny = [] } = access;
+  const { operators, trust, deny } = access;
   if (!operators) return { roles: [], refusals: ['the access file has no "operators"'] };
   if (!isOperatorTrusted(attestation, trust))
     return {
@@ -49,10 +49,8 @@ function decideRoles(attestation: Attestation, access: Access): OperatorRoles {
       signInAgain: true,
       refusals: [`the access file no longer accepts operator sign-ins at ${attestation.issuer}`],
     };
-  for (const denial of deny) {
-    const why = whyDenied(denial, attestation, 'generic');
-    if (why !== undefined) return { roles: [], refusals: [`${formatPlace(denial.place)} denied: ${why}`] };
-  }
+  const denied = whyAnyDenied(deny, attestation, 'generic');
+  if (denied !== undefined) return { roles: [], refusals: [denied] };
   const refusals: string[] = [];
   const roles = OPERATOR_ROLES.flatMap((role) => {
     const match = operators.roles[role].find((who) => {

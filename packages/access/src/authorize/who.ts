@@ -1,7 +1,8 @@
 /** Matches the entries of `who` and `deny` against attestations. */
-import type { Attestation } from '@meshpass/identity';
+import type { Attestation, SignIn } from '@meshpass/identity';
 import { memoize } from '@meshpass/identity/memory/memoize';
 import type { Denial, Who } from '../model.ts';
+import { formatPlace } from '../problem.ts';
 import { type Expression, parseExpression } from '../schema/expression.ts';
 import { matchesRef, matchesRepository } from '../schema/pattern.ts';
 import { describeWho } from './describe-who.ts';
@@ -71,10 +72,40 @@ export function whyEntryMismatch(who: Who, attestation: Attestation, kind: Kind)
  * Explains why a denial matches, or returns undefined if it does not. This fails closed: a condition that cannot be
  * decided counts as matched.
  */
-export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind): string | undefined {
+function whyDenied(denial: Denial, attestation: Attestation, kind: Kind): string | undefined {
   if (isEmpty(denial) || isAnother(denial, attestation, kind) || hasOtherClaims(denial, attestation)) return undefined;
   if (denial.when !== undefined && evaluateWhen(denial, attestation) === false) return undefined;
   return denial.reason ?? describeWho(denial);
+}
+
+/**
+ * Explains why a denial applies, or returns undefined if none does. A denial that names an issuer also matches sign-ins
+ * at that issuer, so users cannot escape a denial by signing in.
+ */
+export function whyAnyDenied(
+  denials: readonly Denial[] | undefined,
+  attestation: Attestation,
+  kind: Kind,
+): string | undefined {
+  for (const one of denials ?? []) {
+    const why =
+      whyDenied(one, attestation, kind) ??
+      attestation.signIns
+        ?.filter(({ issuer }) => issuer === one.issuer)
+        .map((signIn) => whyDenied(one, asSignedIn(attestation, signIn), 'generic'))
+        .find((reason) => reason !== undefined);
+    if (why !== undefined) return `${formatPlace(one.place)} denied: ${why}`;
+  }
+  return undefined;
+}
+
+/**
+ * Replaces a session's identity with the one from a sign-in. The GitHub user is removed, because the sign-in's issuer
+ * does not attest it.
+ */
+export function asSignedIn({ githubUser: _, ...attestation }: Attestation, signIn: SignIn): Attestation {
+  const { issuer, subject, login, claims } = signIn;
+  return { ...attestation, issuer, subject, login, claims };
 }
 
 /** Whether an attestation definitely belongs to a different person, job or repository. */
