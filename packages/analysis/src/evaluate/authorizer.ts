@@ -125,10 +125,7 @@ export function createAuthorizer(
 
   /** Decides a request whose tokens have been checked. */
   const decideByTokens = (outcome: TokenOutcome, facts: CallFacts, call: Call, custom?: Decision): Decision => {
-    if (!outcome.valid) {
-      const { status, rule } = outcome;
-      return { allowed: false, reason: 'invalid-token', status, rule: ruleRef(rule.policy, rule.index), as: 'http' };
-    }
+    if (!outcome.valid) return outcome.decision;
     if (outcome !== NONE) {
       facts.claims = outcome.claims;
       facts.headers = outcome.headers;

@@ -5,7 +5,8 @@
  */
 import type { JwtRule, RequestAuthentication } from '@meshpass/istio';
 import { compare } from '@meshpass/istio/members';
-import type { Call, CallToken, HttpCall } from './call.ts';
+import type { Call, CallToken, Decision, HttpCall, RuleRef } from './call.ts';
+import { ruleRef } from './rule/refs.ts';
 import {
   type ExtractedToken,
   type RequestHeaders,
@@ -13,12 +14,6 @@ import {
   setRequestHeader,
   tokenLocations,
 } from './token-places.ts';
-
-export interface TokenRule {
-  readonly policy: RequestAuthentication;
-  readonly index: number;
-  readonly rule: JwtRule;
-}
 
 export type TokenOutcome =
   | {
@@ -28,7 +23,7 @@ export type TokenOutcome =
       /** The request headers after the check. Headers that were removed have the value undefined. */
       readonly headers: RequestHeaders | undefined;
     }
-  | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
+  | { readonly valid: false; readonly decision: Decision };
 
 interface CheckedTokens {
   readonly outcome: TokenOutcome;
@@ -55,9 +50,9 @@ const NOTHING: CheckedTokens = { outcome: NONE };
  */
 export function compileTokenCheck(policies: readonly RequestAuthentication[]): TokenCheck | undefined {
   const rules = policies
-    .flatMap((policy) => (policy.spec.jwtRules ?? []).map((rule, index): TokenRule => ({ policy, index, rule })))
+    .flatMap((policy) => (policy.spec.jwtRules ?? []).map((rule, index) => ({ rule, ref: ruleRef(policy, index) })))
     .sort((a, b) => compare(a.rule.issuer ?? '', b.rule.issuer ?? ''))
-    .map(provider);
+    .map(({ rule, ref }) => provider(rule, ref));
   if (rules.length === 0) return undefined;
   const written = [...new Set(rules.flatMap(({ outputs }) => outputs))];
   return (call, http) => {
@@ -95,14 +90,18 @@ function checked(
   const blamed = outcomes.findLast(({ outcome }) => outcome === 'invalid' || outcome === 'audience');
   const failed = blamed ?? outcomes.find(({ outcome }) => outcome === 'foreign');
   if (!failed) return done(run, http);
-  return { valid: false, status: failed.outcome === 'audience' ? 403 : 401, rule: failed.one.source };
+  const status = failed.outcome === 'audience' ? 403 : 401;
+  return {
+    valid: false,
+    decision: { allowed: false, reason: 'invalid-token', status, rule: failed.one.ref, as: 'http' },
+  };
 }
 
 /** The outcome of a single rule. `foreign` means that the token was issued by someone other than the rule's issuer. */
 type Outcome = 'ok' | 'missing' | 'foreign' | 'invalid' | 'audience';
 
 interface Provider {
-  readonly source: TokenRule;
+  readonly ref: RuleRef;
   /** The names of the headers that the rule writes, in lower case. Values that the caller sent for them are removed. */
   readonly outputs: readonly string[];
   /** Verifies every token that the rule finds, starting with the last one. All of them have to be valid. */
@@ -114,8 +113,7 @@ function done({ headers, claims }: Run, http: HttpCall): TokenOutcome {
   return claims ? { valid: true, headers, claims } : { valid: true, headers };
 }
 
-function provider(source: TokenRule): Provider {
-  const { rule } = source;
+function provider(rule: JwtRule, ref: RuleRef): Provider {
   const find = tokenLocations(rule);
   const outputs = [
     ...(rule.outputPayloadToHeader ? [rule.outputPayloadToHeader] : []),
@@ -136,7 +134,7 @@ function provider(source: TokenRule): Provider {
     }
     return outcome;
   };
-  return { source, outputs, verify };
+  return { ref, outputs, verify };
 }
 
 function verifyToken(
