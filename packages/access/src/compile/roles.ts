@@ -119,12 +119,21 @@ export const knownRoles = memoize(
     new Map([...DEFAULTS, ...clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const)]),
 );
 
-/** Explains why a role is rejected for a grant that allows these powers, or returns undefined if it is accepted. */
+/**
+ * Explains why a role is rejected for a grant, or returns undefined if it is accepted.
+ * @param known the powers of all roles that exist
+ */
 function whyRoleRefused(
   role: string,
-  { powers, unknown }: RolePowers,
-  allow: readonly KubernetesPower[],
+  known: ReadonlyMap<string, RolePowers>,
+  { kubernetesAllow: allow = [] }: Pick<Grant, 'kubernetesAllow'>,
 ): Pick<AccessFileProblem, 'code' | 'message'> | undefined {
+  const found = known.get(role);
+  if (!found) {
+    const message = `the ClusterRole ${role} is unknown, so its powers cannot be checked${didYouMean(role, [...known.keys()])}: create it, or add its manifest to the input`;
+    return { code: 'access_role_unknown', message };
+  }
+  const { powers, unknown } = found;
   if (unknown !== undefined) {
     const message = `cannot interpret the ClusterRole ${role} (${unknown}), so it may allow anything: use a role with plain rules`;
     return { code: 'access_role_unknown', message };
@@ -151,10 +160,9 @@ function whyRoleRefused(
  * ```
  */
 export function checkKnownRoles(access: Access): void {
-  const problems = access.grants.flatMap(({ kubernetesRoles, kubernetesAllow = [] }) =>
-    kubernetesRoles.flatMap(({ role, place }): AccessFileProblem[] => {
-      const powers = DEFAULTS.get(role);
-      const refused = powers && whyRoleRefused(role, powers, kubernetesAllow);
+  const problems = access.grants.flatMap((grant) =>
+    grant.kubernetesRoles.flatMap(({ role, place }): AccessFileProblem[] => {
+      const refused = DEFAULTS.has(role) ? whyRoleRefused(role, DEFAULTS, grant) : undefined;
       return refused ? [{ ...refused, place }] : [];
     }),
   );
@@ -270,7 +278,7 @@ export function resolveRoles(
       problems.push(problemAt(place, `${namespace} ${whyReserved(namespace!, mesh)}`));
       return [];
     }
-    const refused = refusal(role, known, grant);
+    const refused = whyRoleRefused(role, known, grant);
     if (refused) {
       problems.push({ ...refused, place });
       return [];
@@ -295,17 +303,4 @@ function whyReserved(namespace: string, mesh: Mesh): string {
     return "holds the mesh's keys, so grants cannot bind roles there: use a different namespace";
   const whose = namespace.startsWith('kube-') ? 'Kubernetes' : 'Meshpass';
   return `belongs to ${whose}, so grants cannot bind roles there: use a different namespace`;
-}
-
-function refusal(
-  role: string,
-  known: ReadonlyMap<string, RolePowers>,
-  grant: Grant,
-): Pick<AccessFileProblem, 'code' | 'message'> | undefined {
-  const powers = known.get(role);
-  if (powers) return whyRoleRefused(role, powers, grant.kubernetesAllow ?? []);
-  return {
-    code: 'access_role_unknown',
-    message: `the ClusterRole ${role} is unknown, so its powers cannot be checked${didYouMean(role, [...known.keys()])}: create it, or add its manifest to the input`,
-  };
 }
