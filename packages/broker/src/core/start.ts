@@ -56,7 +56,6 @@ import { endLoggedOutSignIns, type SignInContext } from './sign-in/sign-in.ts';
 import { createDpopReplayMemory } from './token/dpop.ts';
 import { createKeyRotation } from './token/rotation.ts';
 import type { RotatingSigner } from './token/signer.ts';
-import { githubEventRoutes } from './watch/audit-stream-route.ts';
 import type { RateLimiter } from './watch/rate-limiter.ts';
 import { startGithubWatch } from './watch/watch.ts';
 
@@ -275,9 +274,10 @@ async function startSessions(
     startGithubWatch({
       ...given.github,
       sessions,
+      config,
+      eventToken: context.githubEventToken,
+      onEvents: metrics.githubEvents,
       onFailure: failed('github'),
-      sweepSeconds: config.githubSweepSeconds,
-      memberSeconds: config.githubMemberSeconds,
     });
   if (github) acting.defer(github.stop);
 
@@ -286,12 +286,10 @@ async function startSessions(
     pendingRevocations: revocations.pending,
     configurationStreams: () => relay?.streams() ?? 0,
     configurationLeftOut: () => relay?.leftOut() ?? [],
-    githubSweepAge: () => github?.sweepAge(),
-    githubMemberAge: () => github?.memberAge(),
-    githubCallsLeft: () => github?.callsLeft(),
+    ...github?.gauges,
   });
 
-  const { connections, sourceOf, githubEventToken } = context;
+  const { connections, sourceOf } = context;
   const { publicUrl } = config;
   const { kubernetesTokens } = given;
   const streams = new Set<ServerResponse>();
@@ -372,13 +370,7 @@ async function startSessions(
         verifyLogout: given.verifyLogout,
         signOutOperators: signOut,
       }),
-      ...(githubEventToken === undefined
-        ? []
-        : githubEventRoutes({
-            token: githubEventToken,
-            handle: (events) => github?.handle(events),
-            onEvents: metrics.githubEvents,
-          })),
+      ...(github?.routes ?? []),
       ...edgeRoutes({
         ...sessions,
         sourceOf,

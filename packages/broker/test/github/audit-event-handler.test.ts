@@ -1,11 +1,13 @@
 /** Events that come close together: none is lost because another is being followed. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLosses } from '../../src/attest/github/losses.ts';
+import { pause } from '../../src/base/clock/timers.ts';
 import type { SessionContext } from '../../src/core/session/context.ts';
 import type { Live } from '../../src/core/session/live.ts';
+import { createAuditEventHandler } from '../../src/core/watch/audit-event-handler.ts';
 import type { GithubAuditEvent } from '../../src/core/watch/audit-events.ts';
+import { createMemberWatch } from '../../src/core/watch/members.ts';
 import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
-import { startGithubWatch } from '../../src/core/watch/watch.ts';
 
 const START = 1_800_000_000_000;
 const left = (org: string): GithubAuditEvent => ({
@@ -58,8 +60,13 @@ function world() {
 describe('events of one session', () => {
   beforeEach(() => void vi.useFakeTimers({ now: START }));
   afterEach(() => void vi.useRealTimers());
-  const start = ({ options }: ReturnType<typeof world>) =>
-    startGithubWatch({ ...options, sweepSeconds: 3600, memberSeconds: 3600 });
+  const start = ({ options }: ReturnType<typeof world>) => {
+    const stopping = new AbortController();
+    const wait = (ms: number, signal: AbortSignal) => pause(ms, signal, { ref: false });
+    const context = { ...options, wait, stopped: stopping.signal, organization: () => undefined };
+    const { handle } = createAuditEventHandler(context, createMemberWatch(options.sessions));
+    return { handle, stop: () => stopping.abort() };
+  };
 
   it('of two organizations are both followed', async () => {
     const here = world();

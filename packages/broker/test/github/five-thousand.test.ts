@@ -131,12 +131,13 @@ async function watchFor(seconds: number, changed: () => boolean) {
         ask(organization, path, { ...question, ...(changed() ? {} : { headers }) }),
       rateLimiter,
       sessions: context,
-      sweepSeconds: 10,
-      memberSeconds: 60,
+      config: { githubSweepSeconds: 10, githubMemberSeconds: 60 },
+      onEvents: () => {},
       onFailure: context.onFailure,
       wait: async (ms) => {
         now += ms;
-        if (watch.sweepAge() !== undefined) ages.push(watch.sweepAge()!);
+        const age = watch.gauges.githubSweepAge();
+        if (age !== undefined) ages.push(age);
         if (now - began < seconds * 1000) return;
         watch.stop();
         resolve();

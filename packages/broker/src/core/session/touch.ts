@@ -1,16 +1,17 @@
 /**
  * Compares a live session with what it is currently entitled to, and removes any access beyond that. Code that detects
- * the cause of a loss (a new access file, a loss at GitHub, an ended sign-in, an expired limit) updates the
- * corresponding fact and calls touch(), unless the cause ends the whole session. Sessions only lose grants here. They
+ * the cause of a loss (a new access file, an ended sign-in, an expired limit) updates the corresponding fact and calls
+ * touch(), unless the cause ends the whole session. Losses at GitHub are reported by loseFacts(). Sessions only lose grants here. They
  * gain grants in widen.ts.
  */
 import type { Access } from '@meshpass/access';
+import { type Fact, withoutFacts } from '../../attest/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from './context.ts';
 import { computeEntitlement } from './entitlement.ts';
 import { applyLosses } from './known-losses.ts';
-import { closeSession, replaceAttestation } from './lifecycle.ts';
+import { type CloseRequest, closeSession, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { narrowSession } from './narrow.ts';
 import { approvalExpiries } from './session.ts';
@@ -49,6 +50,19 @@ export async function touch(context: SessionContext, live: Live, cause: CloseCau
     );
   }
   await Promise.all(stored);
+}
+
+/**
+ * Records facts about a live session that GitHub no longer confirms, and removes the access that depends on them.
+ * @param close how to close the session, if it cannot continue without these facts
+ */
+export function loseFacts(context: SessionContext, live: Live, facts: readonly Fact[], close?: CloseRequest): void {
+  for (const fact of facts) context.losses.lose(fact);
+  // The facts are also removed directly, because if the clock was set back, the loss may be dated before the session.
+  replaceAttestation(live, withoutFacts(live.session.attestation, facts));
+  // The change takes effect immediately. If the store is unavailable, it is stored later.
+  const stored = close ? closeSession(context, live, close) : touch(context, live, 'membership_lost');
+  stored.catch(context.onFailure);
 }
 
 /**

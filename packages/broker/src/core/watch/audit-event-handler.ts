@@ -3,41 +3,31 @@
  * out of order. By the time an event arrives, a stopped Codespace may be running again, and a former member may have
  * rejoined the team. Each event therefore only casts doubt on earlier answers, and the broker rechecks each affected
  * session as soon as it has settled (see rechecks.ts). The recheck ends whatever GitHub no longer confirms (see
- * recheck-codespace.ts and recheck-member.ts).
+ * codespaces.ts and members.ts).
  */
 
 import type { Attestation } from '@meshpass/identity';
 import { isTeamById, organizationOf } from '../../attest/index.ts';
-import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import type { CodespaceEvent, GithubAuditEvent, MemberEvent } from './audit-events.ts';
-import { recheckCodespace } from './recheck-codespace.ts';
-import { recheckMember } from './recheck-member.ts';
-import { createRechecks, type RechecksOptions } from './rechecks.ts';
-import { toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
+import { recheckCodespace, toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './codespaces.ts';
+import type { MemberWatch } from './members.ts';
+import { createRechecks, type WatchContext } from './rechecks.ts';
 
 /**
  * Either an attestation that GitHub has just confirmed, or the id of a Codespace that it has just failed to confirm.
  */
 export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
-export interface AuditEventHandlerOptions extends Omit<RechecksOptions, 'clock'> {
-  readonly sessions: SessionContext;
-  /** Returns the organization that the access file trusts. */
-  readonly organization: () => string | undefined;
-  /** Returns whether the organization's last member list contained this user. */
-  readonly wasMember: (id: number) => boolean;
-}
-
 /** The maximum age (in milliseconds) and number of past events that are applied to a newly opened session. */
 const RECENT_MS = 60_000;
 const MAX_RECENT = 1_000;
 
 /** Creates the handler for audit log events. */
-export function createAuditEventHandler(options: AuditEventHandlerOptions) {
-  const { sessions, organization, wasMember } = options;
+export function createAuditEventHandler(context: WatchContext, members: Pick<MemberWatch, 'recheck'>) {
+  const { sessions, organization } = context;
   const { clock } = sessions;
-  const recheck = createRechecks({ ...options, clock });
+  const recheck = createRechecks(context);
   let recent: { readonly event: GithubAuditEvent; readonly at: number }[] = [];
 
   /**
@@ -49,9 +39,7 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     const more = event && { event: event.action, ...(event.id && { eventId: event.id }) };
     recheck('codespace', one.live, async (read) => {
       const owner = organization();
-      return (
-        owner !== undefined && (await recheckCodespace({ read, sessions, organization: owner }, one, witness, more))
-      );
+      return owner !== undefined && (await recheckCodespace(sessions, read, owner, one, witness, more));
     });
   };
 
@@ -60,10 +48,8 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions) {
     for (const one of organizationsOf(live, organization())) {
       if (event?.organization !== undefined && event.organization !== one) continue;
       recheck(`member ${one}`, live, async (read) => {
-        const trusted = organization()?.toLowerCase();
-        return (
-          organizationsOf(live, trusted).has(one) && recheckMember({ read, sessions, trusted, wasMember }, live, one)
-        );
+        const trusted = organization();
+        return organizationsOf(live, trusted).has(one) && members.recheck(read, trusted, live, one);
       });
     }
   };
@@ -135,7 +121,7 @@ function isMember({ session, ended }: Live, { user, userId, team }: MemberEvent)
 
 function organizationsOf(live: Live, trusted: string | undefined): ReadonlySet<string> {
   const all = new Set(membershipsIn(live.session.attestation).map(organizationOf));
-  return trusted !== undefined && toWatchedCodespace(live) ? all.add(trusted.toLowerCase()) : all;
+  return trusted !== undefined && toWatchedCodespace(live) ? all.add(trusted) : all;
 }
 
 /** Whether GitHub no longer confirms memberships that it previously confirmed for the same user. */

@@ -12,36 +12,32 @@ import { equalInConstantTime } from '../../base/index.ts';
 import { bodyTooLargeError, type Route, readBytes, route } from '../../http/index.ts';
 import { type GithubAuditEvent, parseAuditEvents } from './audit-events.ts';
 
-/** Receives the audit events from the stream. */
-export interface GithubEvents {
-  readonly token: string;
-  readonly handle: (events: readonly GithubAuditEvent[]) => void;
-  /** Called with the number of received events that concern Codespaces or members. */
-  readonly onEvents: (count: number) => void;
-}
-
 const PATHS = ['/github/audit-stream', '/services/collector', '/services/collector/event'] as const;
 const MAX_BODY = 8 * 1024 * 1024;
 const MAX_INFLATED = 32 * 1024 * 1024;
 const inflate = promisify(gunzip);
 
-/** Creates the routes that implement the HTTP Event Collector. */
-export function githubEventRoutes(events: GithubEvents): readonly Route[] {
+/**
+ * Creates the routes that implement the HTTP Event Collector.
+ * @param handle called with the received events that concern Codespaces or members
+ */
+export function githubEventRoutes(
+  token: string,
+  handle: (events: readonly GithubAuditEvent[]) => void,
+): readonly Route[] {
   return PATHS.map((path) =>
     route({
       at: `POST ${path}`,
       action: 'github.events',
       authentication: ({ request, event }) => {
-        if (!isGithub(request.headers.authorization, events.token))
+        if (!isGithub(request.headers.authorization, token))
           throw new MeshpassError('github_unauthorized', 'The audit log stream token is required.');
         annotateEvent(event, { known: true });
       },
       read: readText,
       handler: async ({ body }) => {
-        const heard = parseAuditEvents(body);
-        events.onEvents(heard.length);
         // Sessions may end after the response has been sent. Each of them gets its own audit event.
-        events.handle(heard);
+        handle(parseAuditEvents(body));
         return { text: 'Success', code: 0 };
       },
     }),

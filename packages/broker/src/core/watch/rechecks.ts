@@ -5,26 +5,28 @@
  */
 
 import { type ReadGithub, SETTLE_SECONDS } from '../../attest/index.ts';
-import type { Clock } from '../../base/index.ts';
+import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
+import type { Session } from '../session/session.ts';
 import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
-import { isSettled } from './watched-codespaces.ts';
 
-/** Waits for the given number of milliseconds, or until the signal is aborted. */
-export type Wait = (ms: number, signal: AbortSignal) => Promise<void>;
-
-export interface RechecksOptions {
+/** The dependencies of the watch. */
+export interface WatchContext {
   readonly read: ReadGithub;
+  /** The rate limiter, which must observe every response to `read`. */
   readonly rateLimiter: RateLimiter;
-  readonly clock: Clock;
-  readonly wait: Wait;
-  /** Aborts all rechecks that are in progress. */
-  readonly stopped: AbortSignal;
+  readonly sessions: SessionContext;
   readonly onFailure: (cause: unknown) => void;
+  /** Waits for the given number of milliseconds, or until the signal is aborted. */
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Aborts everything that is in progress. */
+  readonly stopped: AbortSignal;
+  /** Returns the organization that the access file trusts, in lower case. */
+  readonly organization: () => string | undefined;
 }
 
 /** Queries GitHub and returns whether the session has lost anything. If it has, the query is not repeated. */
-export type Ask = (read: ReadGithub) => Promise<boolean>;
+type Ask = (read: ReadGithub) => Promise<boolean>;
 
 /** The delays before each successive query, in milliseconds. */
 const ASK_AFTER_MS = [0, 2_000, 10_000, 30_000];
@@ -34,15 +36,30 @@ const MAX_PENDING = 500;
 /** Thrown when the audit log's share of the rate limit is exhausted for the time being. */
 class Spent extends Error {}
 
+/**
+ * Whether an answer from GitHub reflects the state after the session opened. GitHub reported `Available` at that time,
+ * but some of its servers may briefly still report a state from before the Codespace started. Answers to queries that
+ * were sent within SETTLE_SECONDS of the opening are therefore ignored.
+ * @param askedAt when the query was sent, in Unix milliseconds
+ */
+export function isSettled(session: Pick<Session, 'openedAt'>, askedAt: number): boolean {
+  return askedAt >= settledAt(session);
+}
+
+/** Returns when the answers to new queries begin to count, in Unix milliseconds. */
+function settledAt({ openedAt }: Pick<Session, 'openedAt'>): number {
+  return (openedAt + SETTLE_SECONDS) * 1000;
+}
+
 /** Creates a function that starts rechecks. */
-export function createRechecks({ rateLimiter, clock, wait, stopped, onFailure, ...options }: RechecksOptions) {
+export function createRechecks({ rateLimiter, sessions, wait, stopped, onFailure, ...context }: WatchContext) {
   const pending = new Map<string, { readonly replaced: AbortController; readonly done: Promise<void> }>();
 
   /** Limits the queries, because they can be triggered by any client that has the stream's token. */
   const mayAsk = rateLimiter.allowance(RATE_LIMIT_SHARES.events);
   const read: ReadGithub = async (...question) => {
     if (!mayAsk()) throw new Spent();
-    return await options.read(...question);
+    return await context.read(...question);
   };
 
   /** Sends the query once. A failure is treated as an inconclusive answer. */
@@ -59,9 +76,8 @@ export function createRechecks({ rateLimiter, clock, wait, stopped, onFailure, .
 
   const run = async (live: Live, ask: Ask, signal: AbortSignal): Promise<void> => {
     for (const delay of ASK_AFTER_MS) {
-      const sinceOpening = clock() - live.session.openedAt * 1000;
-      const unsettled = isSettled(live.session, clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
-      if (delay > 0 || unsettled > 0) await wait(Math.max(delay, unsettled), signal);
+      const rest = Math.max(delay, settledAt(live.session) - sessions.clock());
+      if (rest > 0) await wait(rest, signal);
       if (signal.aborted || live.ended || (await isConclusive(ask))) return;
     }
   };

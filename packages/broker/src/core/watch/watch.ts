@@ -7,25 +7,24 @@
 import { MeshpassError } from '@meshpass/identity';
 import type { ReadGithub } from '../../attest/index.ts';
 import { pause } from '../../base/index.ts';
-import type { SessionContext } from '../session/context.ts';
 import { createAuditEventHandler } from './audit-event-handler.ts';
+import type { GithubAuditEvent } from './audit-events.ts';
+import { githubEventRoutes } from './audit-stream-route.ts';
+import { createCodespaceSweep } from './codespaces.ts';
+import { createJobSweep } from './jobs.ts';
+import { createMemberWatch } from './members.ts';
 import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
-import type { Wait } from './rechecks.ts';
-import { createCodespaceSweep } from './sweep-codespaces.ts';
-import { createJobSweep } from './sweep-jobs.ts';
-import { createMemberSweep } from './sweep-members.ts';
+import type { WatchContext } from './rechecks.ts';
 
-export interface WatchOptions {
-  readonly read: ReadGithub;
-  /** The rate limiter, which must observe every response to `read`. */
-  readonly rateLimiter: RateLimiter;
-  readonly sessions: SessionContext;
+export interface WatchOptions
+  extends Pick<WatchContext, 'read' | 'rateLimiter' | 'sessions' | 'onFailure'>,
+    Partial<Pick<WatchContext, 'wait'>> {
   /** The minimum number of seconds between sweeps. The rate limit may delay them further. */
-  readonly sweepSeconds: number;
-  readonly memberSeconds: number;
-  readonly onFailure: (cause: unknown) => void;
-  /** Waits between rounds. Defaults to a timer. */
-  readonly wait?: Wait;
+  readonly config: { readonly githubSweepSeconds: number; readonly githubMemberSeconds: number };
+  /** The token for GitHub's audit log stream, or undefined if the broker does not accept the stream. */
+  readonly eventToken?: string | undefined;
+  /** Called with the number of received events that concern Codespaces or members. */
+  readonly onEvents: (count: number) => void;
 }
 
 interface Task {
@@ -44,27 +43,20 @@ const MAX_BACKOFF_MS = 60_000;
 const MAX_SLEEP_MS = 60_000;
 
 /** Starts watching GitHub for changes that end sessions or grants. */
-export function startGithubWatch(options: WatchOptions) {
+export function startGithubWatch({ config, eventToken, onEvents, ...options }: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
-  const { clock } = sessions;
+  const { clock, mesh } = sessions;
   const stopping = new AbortController();
   const { signal: stopped } = stopping;
   const { wait = (ms, signal) => pause(ms, signal, { ref: false }) } = options;
-  const organization = () =>
-    sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
-  const codespaces = createCodespaceSweep(sessions, onFailure);
-  const jobs = createJobSweep(sessions, onFailure);
-  const members = createMemberSweep(sessions);
-  const handler = createAuditEventHandler({
-    read,
-    rateLimiter,
-    sessions,
-    organization,
-    wait,
-    stopped,
-    onFailure,
-    wasMember: members.wasMember,
-  });
+  const organization = () => (mesh.inForce() ? mesh.access().trust.codespaces?.organization.toLowerCase() : undefined);
+  const sweepCodespaces = createCodespaceSweep(sessions, onFailure);
+  const members = createMemberWatch(sessions);
+  const handler = createAuditEventHandler({ ...options, wait, stopped, organization }, members);
+  const handle = (events: readonly GithubAuditEvent[]) => {
+    onEvents(events.length);
+    handler.handle(events);
+  };
 
   const task = (share: number, floorSeconds: number, run: Task['run']): Task => ({
     rounds: rateLimiter.rounds(share),
@@ -73,14 +65,14 @@ export function startGithubWatch(options: WatchOptions) {
     dueAt: clock(),
     failures: 0,
   });
-  const sweeping = task(RATE_LIMIT_SHARES.codespaces, options.sweepSeconds, async (counted) => {
+  const sweeping = task(RATE_LIMIT_SHARES.codespaces, config.githubSweepSeconds, async (counted) => {
     const trusted = organization();
-    if (trusted !== undefined) await codespaces.sweep(counted, trusted);
+    if (trusted !== undefined) await sweepCodespaces(counted, trusted);
   });
-  const asking = task(RATE_LIMIT_SHARES.members, options.memberSeconds, (counted) =>
+  const asking = task(RATE_LIMIT_SHARES.members, config.githubMemberSeconds, (counted) =>
     members.sweep(counted, organization()),
   );
-  const seeing = task(RATE_LIMIT_SHARES.jobs, options.sweepSeconds, jobs.sweep);
+  const seeing = task(RATE_LIMIT_SHARES.jobs, config.githubSweepSeconds, createJobSweep(sessions, onFailure));
 
   const perform = async (one: Task) => {
     /** The number of requests that counted against the rate limit. Unchanged answers are free. */
@@ -105,30 +97,31 @@ export function startGithubWatch(options: WatchOptions) {
   };
 
   const watch = async () => {
-    while (!stopping.signal.aborted) {
+    while (!stopped.aborted) {
       const now = clock();
       const due = [sweeping, asking, seeing].filter(({ dueAt }) => dueAt <= now);
       // If there are no live sessions, there is nothing to check, so no requests are sent.
       if (sessions.live.size() === 0)
         for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
-      if (rateLimiter.pausedFor() === 0) for (const one of due) if (!stopping.signal.aborted) await perform(one);
+      if (rateLimiter.pausedFor() === 0) for (const one of due) if (!stopped.aborted) await perform(one);
       const next = Math.max(rateLimiter.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt, seeing.dueAt) - clock());
-      if (!stopping.signal.aborted) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS), stopped);
+      if (!stopped.aborted) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS), stopped);
     }
   };
   watch().catch(onFailure);
 
   const age = ({ doneAt }: Task) => (doneAt === undefined ? undefined : (clock() - doneAt) / 1000);
   return {
-    handle: handler.handle,
     opened: handler.opened,
     considerEvidence: handler.considerEvidence,
-    /**
-     * Returns the number of seconds since the last complete Codespace sweep began, or undefined before the first one.
-     */
-    sweepAge: () => age(sweeping),
-    memberAge: () => age(asking),
-    callsLeft: rateLimiter.left,
+    /** The routes that receive GitHub's audit log stream. */
+    routes: eventToken === undefined ? [] : githubEventRoutes(eventToken, handle),
+    gauges: {
+      /** Returns the seconds since the last complete Codespace sweep began, or undefined before the first one. */
+      githubSweepAge: () => age(sweeping),
+      githubMemberAge: () => age(asking),
+      githubCallsLeft: rateLimiter.left,
+    },
     stop: () => stopping.abort(),
   };
 }

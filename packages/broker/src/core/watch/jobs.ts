@@ -9,8 +9,8 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { encodePathSegment, parseGithubResponse, type ReadGithub } from '../../attest/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { closeSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
+import { loseFacts } from '../session/touch.ts';
 
 /** The maximum number of jobs that are queried per round. The jobs that have waited longest are queried first. */
 const MAX_ASKED = 50;
@@ -47,37 +47,36 @@ export function createJobSweep(sessions: SessionContext, onFailure: (cause: unkn
     if (live.ended || job.id !== where.id) return;
     asked.set(id, answer.headers.get('etag') ?? undefined);
     if (job.status !== 'completed') return;
-    sessions.losses.lose({ kind: 'job', job: live.session.attestation.workspace.key, id: where.id });
-    void closeSession(sessions, live, { cause: 'job_ended', detail: { job: where.path } }).catch(sessions.onFailure);
+    const { key } = live.session.attestation.workspace;
+    const detail = { job: where.path };
+    loseFacts(sessions, live, [{ kind: 'job', job: key, id: where.id }], { cause: 'job_ended', detail });
   };
 
-  return {
-    /**
-     * Runs a single sweep.
-     * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`. The next round then starts with the jobs that
-     *   were not queried.
-     */
-    async sweep(read: ReadGithub) {
-      const jobs = [...sessions.live.all()].filter(isJob);
-      const turn = new Map([...asked.keys()].map((id, index) => [id, index]));
-      jobs.sort((a, b) => (turn.get(a.session.id) ?? -1) - (turn.get(b.session.id) ?? -1));
-      let failures = 0;
-      const had: Live[] = [];
-      try {
-        for (const live of jobs.slice(0, MAX_ASKED)) {
-          had.push(live);
-          await ask(read, live).catch((thrown: unknown) => {
-            const isLimited = thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited';
-            if (isLimited || ++failures >= MAX_FAILURES) throw thrown;
-            onFailure(thrown);
-          });
-        }
-      } finally {
-        // A failed query counts as a turn. Otherwise, a repository that cannot be read would hold up other jobs.
-        const later = jobs.slice(had.length);
-        asked = new Map([...later, ...had].map(({ session: { id } }) => [id, asked.get(id)]));
+  /**
+   * Runs a single sweep.
+   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`. The next round then starts with the jobs that
+   *   were not queried.
+   */
+  return async (read: ReadGithub): Promise<void> => {
+    const jobs = [...sessions.live.all()].filter(isJob);
+    const turn = new Map([...asked.keys()].map((id, index) => [id, index]));
+    jobs.sort((a, b) => (turn.get(a.session.id) ?? -1) - (turn.get(b.session.id) ?? -1));
+    let failures = 0;
+    const had: Live[] = [];
+    try {
+      for (const live of jobs.slice(0, MAX_ASKED)) {
+        had.push(live);
+        await ask(read, live).catch((thrown: unknown) => {
+          const isLimited = thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited';
+          if (isLimited || ++failures >= MAX_FAILURES) throw thrown;
+          onFailure(thrown);
+        });
       }
-    },
+    } finally {
+      // A failed query counts as a turn. Otherwise, a repository that cannot be read would hold up other jobs.
+      const later = jobs.slice(had.length);
+      asked = new Map([...later, ...had].map(({ session: { id } }) => [id, asked.get(id)]));
+    }
   };
 }
 
