@@ -175,7 +175,7 @@ async function startSessions(
   const { store, journal, losses, live, denies, renewLease, restored, audit, startedAt } = context;
   const { mesh, signer, authorize } = given;
   const { ruleOf } = audit;
-  const reportedRefusals = createRefusalCollector({ clock, random, mesh, ruleOf, ended: live.endedById });
+  const reportedRefusals = createRefusalCollector({ clock, random, mesh, ruleOf, ended: live.ended });
   writing.defer(writeCountedRefusals({ journal, onFailure: failed('audit') }, REPORTED_MS, reportedRefusals.takeRows));
 
   const lost = await listLostSessionPrincipals(store, given.revoker, clock, {

@@ -131,7 +131,7 @@ function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): st
   // counts as part of the previous process's lifetime.
   const saidAt = Math.floor(read.claims.at / 1000);
   const one = live.byId(session_id);
-  const over = one ? undefined : live.endedById(session_id);
+  const over = one ? undefined : live.ended(session_id);
   const jkt = one?.session.jkt ?? over?.jkt;
   if (jkt === undefined) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
   const before = one && heard.get(one);

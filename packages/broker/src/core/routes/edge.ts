@@ -15,13 +15,12 @@ import {
 } from '@meshpass/identity/channel/index';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
-import { annotateEvent, auditRow, createAuditEvent, recordAllowed } from '../../audit/index.ts';
+import { annotateEvent, auditRow, createAuditEvent, identityMembers, recordAllowed } from '../../audit/index.ts';
 import { createGuessLimiter, createRateAllowance } from '../../base/index.ts';
 import { type Authentication, type Connections, type Route, type RouteContext, route } from '../../http/index.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import type { SessionContext } from '../session/context.ts';
 import type { Subscription } from '../session/feed.ts';
-import { type LiveIndex, type Owner, ownerOf } from '../session/live.ts';
 
 export interface EdgeContext extends SessionContext, Pick<RouteContext, 'sourceOf'> {
   /**
@@ -171,13 +170,15 @@ export async function recordEdgeDecisions(
 ): Promise<void> {
   if (decisions.length === 0) return;
   const rows = decisions.map((decision) => {
-    const owner = ownerById(live, decision.session_id);
-    const grant = owner?.grants.get(decision.spiffe_id ?? '');
+    const id = decision.session_id ?? '';
+    // An edge may report a decision after its session has already ended.
+    const session = live.byId(id)?.session ?? live.ended(id);
+    const grant = session?.principals.find(({ spiffeId }) => spiffeId === decision.spiffe_id)?.grant;
     const event = {
       ...createAuditEvent('tunnel', { source: decision.source }, clock, random),
       id: decision.id,
       sessionId: decision.session_id,
-      ...owner?.identity,
+      ...(session && identityMembers(session.attestation)),
       grant,
       rule: grant === undefined ? undefined : audit.ruleOf?.(grant),
       target: decision.target,
@@ -192,11 +193,4 @@ export async function recordEdgeDecisions(
     return auditRow(event, decision.outcome, decision.reason, decision.code, decision.at);
   });
   await journal.transaction((tx) => tx.audit(...rows));
-}
-
-// Ended sessions are included, because an edge may report a decision after its session has already ended.
-function ownerById(sessions: LiveIndex, id: string | undefined): Owner | undefined {
-  if (id === undefined) return undefined;
-  const session = sessions.byId(id)?.session;
-  return session ? ownerOf(session) : sessions.endedById(id)?.owner;
 }

@@ -2,7 +2,7 @@
  * An in-memory index of the live sessions. Every request is checked against it. The sessions are also kept in the
  * store, so that they survive a restart.
  */
-import { MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { identityMembers } from '../../audit/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
 import { type Session, sessionExpiry } from './session.ts';
@@ -63,34 +63,17 @@ export function createLiveSession(session: Session, lease: Pick<Live, 'leaseUnti
   return { session, ...lease, svids: new Map(), abort: new AbortController() };
 }
 
-/** A session that has ended. It is remembered for a while, so that error responses can state why it ended. */
-export interface EndedSession {
-  readonly id: string;
+/**
+ * What is remembered of a session for a while after it has ended, so that error responses can state why it ended, and
+ * late reports about it name its owner.
+ */
+export interface EndedSession extends Pick<Session, 'id' | 'jkt' | 'principals'> {
   readonly cause: CloseCause;
-  readonly owner: Owner;
-  /** The thumbprint of the session's key. */
-  readonly jkt: string;
-  /** The key of the session's workspace. */
-  readonly workspace: string;
-}
-
-/** The identity of a session's owner, as it appears in the audit log. */
-export interface Owner {
-  readonly identity: ReturnType<typeof identityMembers>;
-  /** The names of the session's grants, keyed by SPIFFE id. */
-  readonly grants: ReadonlyMap<string, string>;
-}
-
-/** Returns the identity of a session's owner, as it appears in the audit log. */
-export function ownerOf({ attestation, principals }: Session): Owner {
-  return {
-    identity: identityMembers(attestation),
-    grants: new Map(principals.map(({ spiffeId, grant }) => [spiffeId, grant])),
-  };
+  readonly attestation: Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>;
 }
 
 /** Returns the audit log fields that identify a session. */
-export function sessionMembers({ id, attestation }: Session) {
+export function sessionMembers({ id, attestation }: Pick<EndedSession, 'id' | 'attestation'>) {
   return { sessionId: id, ...identityMembers(attestation) };
 }
 
@@ -138,22 +121,21 @@ export function createLiveIndex() {
       byWorkspace.set(live.session.attestation.workspace.key, live);
     },
     remove: (live: Live) => {
-      const { id, jkt, tokenHash, attestation } = live.session;
+      const { id, jkt, tokenHash, principals } = live.session;
+      const { issuer, subject, login, workspace } = live.session.attestation;
       byId.delete(id);
       byToken.delete(tokenHash);
-      if (byWorkspace.get(attestation.workspace.key) === live) byWorkspace.delete(attestation.workspace.key);
+      if (byWorkspace.get(workspace.key) === live) byWorkspace.delete(workspace.key);
       if (!live.ended) return;
-      const workspace = attestation.workspace.key;
-      const over = { id, cause: live.ended.cause, owner: ownerOf(live.session), jkt, workspace };
+      const { cause } = live.ended;
+      const over = { id, jkt, principals, cause, attestation: { issuer, subject, login, workspace } };
       ended.set(tokenHash, over).set(id, over);
       for (const key of ended.keys()) {
         if (ended.size <= 2 * REMEMBERED) return;
         ended.delete(key);
       }
     },
-    /** Returns a recently ended session by the hash of its token. */
-    ended: (hash: string) => ended.get(hash),
-    /** Returns a recently ended session by its id. */
-    endedById: (id: string) => ended.get(id),
+    /** Returns a recently ended session by its id or by the hash of its token. */
+    ended: (key: string) => ended.get(key),
   };
 }

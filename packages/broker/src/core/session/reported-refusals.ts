@@ -28,7 +28,7 @@ export interface RefusalCollectorContext {
   readonly mesh: Pick<MeshState, 'inForce' | 'services'>;
   readonly ruleOf: AuditContext['ruleOf'];
   /** Looks up a recently ended session by its id. */
-  readonly ended: LiveIndex['endedById'];
+  readonly ended: LiveIndex['ended'];
 }
 
 /** The limits on audit rows, for each session and for all sessions together. */
@@ -140,7 +140,8 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
     take: (live: Live, { earlier, ...own }: RefusalReportRequest, origin: Origin) => {
       const { id, attestation } = live.session;
       // A workspace may only report refusals that concern its own sessions.
-      const isOwn = earlier && context.ended(earlier.session_id)?.workspace === attestation.workspace.key;
+      const isOwn =
+        earlier && context.ended(earlier.session_id)?.attestation.workspace.key === attestation.workspace.key;
       const reports = [
         { ...own, session_id: id },
         ...(earlier ? [isOwn ? earlier : { ...earlier, session_id: id }] : []),
