@@ -4,8 +4,8 @@ import { EventEmitter } from 'node:events';
 import type { Announcement } from '@meshpass/broker/core/channel/configurations';
 import { configurationRoutes } from '@meshpass/broker/core/routes/configuration';
 import type { SessionContext } from '@meshpass/broker/core/session/context';
+import { narrowSession } from '@meshpass/broker/core/session/lifecycle';
 import type { Live } from '@meshpass/broker/core/session/live';
-import { narrowSession } from '@meshpass/broker/core/session/narrow';
 import type { MeshpassError } from '@meshpass/identity';
 import { expect, test } from 'vitest';
 

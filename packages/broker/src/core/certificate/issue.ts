@@ -14,6 +14,7 @@ import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import { type CertificateAuthority, checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';
 import type { SessionContext } from '../session/context.ts';
+import { revokedPrincipals } from '../session/lifecycle.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
 import { RECORD_EXPIRY } from '../statements.ts';
@@ -199,13 +200,8 @@ function revokeLost(
   const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.spiffeId));
   if (lost.length === 0) return;
   // Revoke again, because signing may have recreated the deleted ServiceAccount or extended the expiry.
-  revocations.add(
-    lost.map(({ principal: { namespace, serviceAccount, spiffeId } }) => {
-      const until = live.svids.get(spiffeId)?.until ?? 0;
-      const undenied = live.ended && !denies(live.ended.cause);
-      return { namespace, serviceAccount, spiffeId, until, undenied };
-    }),
-  );
+  const principals = lost.map(({ principal }) => principal);
+  revocations.add(revokedPrincipals(live.svids, principals, live.ended && !denies(live.ended.cause)));
   if (live.ended) throw sessionClosedError(live.ended.cause);
   throw new MeshpassError('grant_unknown', 'The session no longer has all of these grants.');
 }

@@ -1,25 +1,28 @@
 /**
- * Opens and closes sessions. A new session replaces the previous session of the same workspace. Each change is applied
- * in memory, in the store (together with its audit row), at the edges and in the mesh. Grants are removed in narrow.ts
- * and added in widen.ts.
+ * Opens, narrows and closes sessions. A new session replaces the previous session of the same workspace. Each change is
+ * applied in memory, in the store (together with its audit row), at the edges and in the mesh. Grants are added in
+ * widen.ts.
  */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import {
+  type AuditAction,
   type AuditEvent,
+  type AuditRow,
   auditRow,
   type CollectChanges,
   createAuditEvent,
+  type Origin,
   type ReplayKey,
   recordAllowed,
 } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
-import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS } from '../statements.ts';
+import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS, REVOKE_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import type { SessionContext } from './context.ts';
 import { undeniedDetail } from './deny/ended.ts';
 import { createLiveSession, type Live, sessionMembers } from './live.ts';
-import { principalRows, sessionRow } from './rows.ts';
+import { limitRows, principalRows, revokedRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
 import type { WithPendingCuts } from './write-queue.ts';
 
@@ -97,12 +100,9 @@ export function replacePrincipals(
   live.waiting?.look();
 }
 
-/** Why a session is closed, and which request caused it. */
-export interface CloseRequest {
+/** Why a session is closed, and which request caused it, if any. */
+export interface CloseRequest extends Origin {
   readonly cause: CloseCause;
-  /** The caller's address, if a request caused the session to be closed. */
-  readonly source?: string | undefined;
-  readonly requestId?: string | undefined;
   readonly detail?: Record<string, unknown> | undefined;
 }
 
@@ -121,6 +121,59 @@ export async function closeSession(context: SessionContext, live: Live, request:
 }
 
 /**
+ * Removes or shortens grants of a live session, and closes the session if no grants are left. Memory, the edges and the
+ * mesh's queue are updated before the first await.
+ *
+ * @param ends when each grant that the session keeps ends, in Unix seconds. A time that is later than the grant's
+ *   current end has no effect.
+ * @param why the cause of the change, and its reason as it appears in the audit log
+ * @returns a promise that resolves once the change has been stored
+ */
+export async function narrowSession(
+  context: SessionContext,
+  live: Live,
+  ends: ReadonlyMap<string, number>,
+  { cause, reason }: { readonly cause: CloseCause; readonly reason: string },
+): Promise<void> {
+  const { session } = live;
+  if (live.ended) return;
+  const lost = session.principals.filter(({ grant }) => !ends.has(grant));
+  const kept = session.principals.flatMap((one) => {
+    const end = ends.get(one.grant);
+    return end === undefined ? [] : [end < one.until ? { ...one, until: end } : one];
+  });
+  const shorter = kept.filter((one) => !session.principals.includes(one));
+  if (lost.length === 0 && shorter.length === 0) return;
+  const names = lost.map(({ grant }) => grant);
+  if (kept.length === 0) return await closeSession(context, live, { cause, detail: { lost: names, reason } });
+
+  const revoked = revokedPrincipals(live.svids, lost, !context.denies(cause));
+  replacePrincipals(context, live, kept);
+  context.revocations.add(revoked);
+
+  const at = timestamp(toUnixSeconds(context.clock));
+  const gained = lost.filter((one) => one.gained);
+  const members = {
+    grant: [...names, ...shorter.map(({ grant }) => grant)].join(','),
+    detail: {
+      cause,
+      lost: names,
+      shorter: shorter.map(({ grant, until }) => ({ name: grant, until })),
+      // If a lost grant was gained after the session opened, also record why it was gained.
+      ...(gained.length > 0 && { gained: Object.fromEntries(gained.map((one) => [one.grant, one.gained!.cause])) }),
+      ...undeniedDetail(revoked),
+    },
+  };
+  const because = lost.length > 0 ? reason : 'The access file has shortened the grant.';
+  const row = endedRow(context, 'session.narrow', session, {}, members, because);
+  await context.settling.cut(workspaceKey(live), (tx) => {
+    tx.write(REVOKE_PRINCIPALS, ...revokedRows(session, lost, at, cause));
+    tx.write(SET_LIMITS, ...limitRows(session, shorter));
+    tx.audit(row);
+  });
+}
+
+/**
  * Replaces the attestation of a live session. The caller must then call touch() to remove any grants that depended on
  * the previous attestation.
  */
@@ -134,17 +187,13 @@ export function workspaceKey({ session }: Live): string {
 }
 
 /** Prepares the changes that end a session in the store. */
-function closing(context: SessionContext, live: Live, request: CloseRequest): CollectChanges {
-  const { session } = live;
-  const denied = context.denies(request.cause);
-  const event = {
-    ...createAuditEvent('session.close', request, context.clock, context.random),
-    ...sessionMembers(session),
-    detail: { cause: request.cause, ...request.detail, ...undeniedDetail(revokedPrincipals(live, denied)) },
-  };
-  const reason = `The session has ended: ${CLOSE_EXPLANATIONS[request.cause]}.`;
-  const closed = { id: session.id, closed_at: timestamp(toUnixSeconds(context.clock)), close_cause: request.cause };
-  const row = auditRow(event, 'ended', reason, undefined, context.clock());
+function closing(context: SessionContext, live: Live, { cause, detail, ...origin }: CloseRequest): CollectChanges {
+  const { session, svids } = live;
+  const undenied = undeniedDetail(revokedPrincipals(svids, session.principals, !context.denies(cause)));
+  const reason = `The session has ended: ${CLOSE_EXPLANATIONS[cause]}.`;
+  const members = { detail: { cause, ...detail, ...undenied } };
+  const row = endedRow(context, 'session.close', session, origin, members, reason);
+  const closed = { id: session.id, closed_at: timestamp(toUnixSeconds(context.clock)), close_cause: cause };
   return (tx) => {
     tx.write(CLOSE_SESSIONS, closed);
     tx.audit(row);
@@ -154,7 +203,7 @@ function closing(context: SessionContext, live: Live, request: CloseRequest): Co
 /** Ends the session in memory, so that its requests are rejected immediately, and notifies the edges and the mesh. */
 function end(context: SessionContext, live: Live, cause: CloseCause): void {
   const now = toUnixSeconds(context.clock);
-  const { id } = live.session;
+  const { id, principals } = live.session;
   live.ended = { cause, at: now };
   live.abort.abort();
   context.live.remove(live);
@@ -162,7 +211,7 @@ function end(context: SessionContext, live: Live, cause: CloseCause): void {
   context.feed.closed(id, cause);
   const tokensUntil = now + context.tokenSeconds;
   context.revocations.add(
-    revokedPrincipals(live, context.denies(cause)).map((one) => ({
+    revokedPrincipals(live.svids, principals, !context.denies(cause)).map((one) => ({
       ...one,
       sessionId: id,
       until: Math.max(one.until, tokensUntil),
@@ -170,22 +219,32 @@ function end(context: SessionContext, live: Live, cause: CloseCause): void {
   );
 }
 
+/** Builds the audit row of access that ends, which is not the outcome of a request. */
+export function endedRow(
+  { clock, random }: Pick<SessionContext, 'clock' | 'random'>,
+  action: AuditAction,
+  session: Session,
+  origin: Origin,
+  members: Pick<AuditEvent, 'grant' | 'target' | 'detail'>,
+  reason: string,
+): AuditRow {
+  const event = { ...createAuditEvent(action, origin, clock, random), ...sessionMembers(session), ...members };
+  return auditRow(event, 'ended', reason, undefined, clock());
+}
+
 /**
  * Returns the principals that may have a valid SVID. Principals for which a certificate was never requested do not need
  * to be revoked.
- * @param denied whether the mesh denies the principals until their SVIDs expire
- * @param only returns whether to include a grant's principal. By default, all principals are included.
+ * @param undenied see RevokedPrincipal
  */
 export function revokedPrincipals(
-  live: Live,
-  denied: boolean,
-  only: (grant: string) => boolean = () => true,
+  svids: Live['svids'],
+  principals: readonly Principal[],
+  undenied: boolean | undefined,
 ): RevokedPrincipal[] {
-  return live.session.principals.flatMap((principal) => {
-    const until = live.svids.get(principal.spiffeId)?.until;
-    if (until === undefined || !only(principal.grant)) return [];
-    const { namespace, serviceAccount, spiffeId } = principal;
-    return [{ namespace, serviceAccount, spiffeId, until, undenied: !denied }];
+  return principals.flatMap(({ namespace, serviceAccount, spiffeId }) => {
+    const until = svids.get(spiffeId)?.until;
+    return until === undefined ? [] : [{ namespace, serviceAccount, spiffeId, until, undenied }];
   });
 }
 

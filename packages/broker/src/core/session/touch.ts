@@ -11,9 +11,8 @@ import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from './context.ts';
 import { computeEntitlement } from './entitlement.ts';
 import { applyLosses } from './known-losses.ts';
-import { type CloseRequest, closeSession, replaceAttestation } from './lifecycle.ts';
+import { type CloseRequest, closeSession, narrowSession, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
-import { narrowSession } from './narrow.ts';
 import { approvalExpiries } from './session.ts';
 
 /**

@@ -8,20 +8,13 @@ import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '
 import { sha256Hex } from '@meshpass/identity/hash';
 import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
 import type { SignInVerifier } from '../../attest/index.ts';
-import {
-  type AuditEvent,
-  annotateEvent,
-  auditRow,
-  createAuditEvent,
-  type Origin,
-  recordAllowed,
-} from '../../audit/index.ts';
+import { type AuditEvent, type AuditRow, annotateEvent, type Origin, recordAllowed } from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { unknownIssuerError } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import { closeSession, replaceAttestation, workspaceKey } from '../session/lifecycle.ts';
-import { type Live, sessionClosedError, sessionMembers } from '../session/live.ts';
+import { closeSession, endedRow, replaceAttestation, workspaceKey } from '../session/lifecycle.ts';
+import { type Live, sessionClosedError } from '../session/live.ts';
 import { serializeSignIns } from '../session/rows.ts';
 import { touch } from '../session/touch.ts';
 import { addEntitledGrants } from '../session/widen.ts';
@@ -181,13 +174,8 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
   const { issuer, subject } = signIn;
   const { attestation } = live.session;
   context.onSignIn(issuer, cause === 'signed_out' ? 'signed_out' : 'lapsed');
-  const event = {
-    ...createAuditEvent('sign_in.end', origin, context.clock, context.random),
-    ...sessionMembers(live.session),
-    target: issuer,
-    detail: { cause, sign_in: { subject } },
-  };
-  const row = auditRow(event, 'ended', ENDED_BECAUSE[cause], undefined, context.clock());
+  const members = { target: issuer, detail: { cause, sign_in: { subject } } };
+  const row = endedRow(context, 'sign_in.end', live.session, origin, members, ENDED_BECAUSE[cause]);
   const stored = storeSignIns(context, live, [row]);
   // A session that was opened with this sign-in has no other proof, so the session ends as well.
   if (attestation.provenBySignIn && attestation.issuer === issuer) await closeSession(context, live, { cause });
@@ -195,7 +183,7 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
   await stored;
 }
 
-function storeSignIns(context: SignInContext, live: Live, audit: ReturnType<typeof auditRow>[]): Promise<void> {
+function storeSignIns(context: SignInContext, live: Live, audit: readonly AuditRow[]): Promise<void> {
   return context.settling.cut(workspaceKey(live), (tx) => {
     const { id, attestation } = live.session;
     tx.write(SET_SIGN_INS, { id, sign_ins: serializeSignIns(attestation) });
