@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { retryWhileUnavailable } from '../../src/base/clock/until-it-answers.ts';
 import { signWithNextOnly } from '../../src/core/token/key-ring.ts';
-import { openKeySecret } from '../../src/core/token/key-secret.ts';
+import { openKeySecret } from '../../src/core/token/key-storage.ts';
 import { claimKeys } from '../../src/core/token/rotation.ts';
 import { openSigner, type RotatingSigner } from '../../src/core/token/signer.ts';
 import { createKeysSecret } from '../../src/mesh/kubernetes/keys-secret.ts';

@@ -18,7 +18,7 @@ import {
   toNextKey,
 } from '../../src/core/token/key-ring.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';
-import { nextRotationStep } from '../../src/core/token/next-step.ts';
+import { nextRotationStep } from '../../src/core/token/rotation.ts';
 import { openSigner } from '../../src/core/token/signer.ts';
 
 const rsa = (bits = 2048): KeyObject => generateKeyPairSync('rsa', { modulusLength: bits }).privateKey;

@@ -10,9 +10,8 @@ import type { createSlots } from '../../http/index.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import { type Live, sessionMembers } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
-import { deriveToken } from '../token/derive.ts';
 import type { TokenForm } from '../token/form.ts';
-import type { TokenContext } from '../token/identity-token.ts';
+import { deriveToken, type TokenContext } from '../token/identity-token.ts';
 import type { ConfigurationRoutesContext } from './configuration.ts';
 
 /** The dependencies for issuing the initial credentials. */

@@ -1,8 +1,13 @@
-/** Issues a session's JWTs: its identity token for the mesh, and ID tokens for other audiences. */
+/**
+ * Issues a session's JWTs in response to a `POST /token` request that presents a session token: its identity token for
+ * the mesh, and ID tokens for other audiences.
+ */
 import { ATTESTED_CLAIMS, claimsRequired } from '@meshpass/access';
+import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
+import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import type { Live } from '../session/live.ts';
+import { type Live, sessionClosedError } from '../session/live.ts';
 import { grantsOf, type Session, sessionExpiry } from '../session/session.ts';
 import type { RotatingSigner } from './signer.ts';
 
@@ -17,8 +22,41 @@ export interface TokenContext extends SessionContext {
   };
 }
 
+/** An authenticated request for a token. */
+export interface DeriveRequest {
+  readonly live: Live;
+  readonly audience?: string | undefined;
+  /** The requested token type (RFC 8693 section 3). Defaults to a JWT for the mesh. */
+  readonly type?: string | undefined;
+  readonly event: AuditEvent;
+}
+
+/**
+ * Issues either an identity token, or an ID token for an audience that the access file allows.
+ * @throws MeshpassError `request_malformed`, `audience_not_allowed`, `session_closed`, `store_unavailable`
+ */
+export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<TokenResponse> {
+  const { live, audience, type = JWT_TOKEN_TYPE, event } = request;
+  annotateEvent(event, { target: audience ?? context.config.tokenAudience });
+  const issued = await issue(context, audience, type, live);
+  annotateEvent(event, {
+    grant: grantsOf(live.session).join(','),
+    reason: `${type === JWT_TOKEN_TYPE ? 'Identity token' : 'ID token'} for a live session.`,
+    detail: { jti: issued.jti ?? 'as before', exp: issued.expiresAt },
+  });
+  await recordAllowed(context.audit, event);
+  // The session may have ended while the token was being signed and recorded.
+  if (live.ended) throw sessionClosedError(live.ended.cause);
+  return {
+    access_token: issued.token,
+    issued_token_type: type,
+    token_type: 'N_A',
+    expires_in: Math.max(0, issued.expiresAt - toUnixSeconds(context.clock)),
+  };
+}
+
 /** A signed token and its expiry. */
-export interface IssuedToken {
+interface IssuedToken {
   readonly token: string;
   /** When the token expires, in Unix seconds. Never later than the session's expiry. */
   readonly expiresAt: number;
@@ -26,11 +64,34 @@ export interface IssuedToken {
   readonly jti?: string;
 }
 
+async function issue(
+  context: TokenContext,
+  audience: string | undefined,
+  type: string,
+  live: Live,
+): Promise<IssuedToken> {
+  const { publicUrl, tokenAudience } = context.config;
+  if (type === JWT_TOKEN_TYPE) {
+    if (audience !== undefined && audience !== tokenAudience)
+      throw new MeshpassError('audience_not_allowed', 'To use a different audience, request an ID token.');
+    return await issueIdentityToken(context, live);
+  }
+  if (type !== ID_TOKEN_TYPE)
+    throw new MeshpassError('request_malformed', 'The requested token type is not supported.');
+  if (audience === undefined)
+    throw new MeshpassError('request_malformed', 'An ID token requires the audience parameter.');
+  // Tokens for other parties must never be valid for the mesh or the broker itself.
+  const own = audience === tokenAudience || audience === publicUrl;
+  if (own || !context.mesh.access().trust.audiences.includes(audience))
+    throw new MeshpassError('audience_not_allowed', 'The access file (trust.audiences) does not allow this audience.');
+  return await issueIdToken(context, live.session, audience);
+}
+
 /**
  * Issues the token that requests in the mesh carry. If more than half of the cached token's lifetime remains, that
  * token is returned instead.
  */
-export async function issueIdentityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
+async function issueIdentityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
   const { mesh, signer, config } = context;
   const now = toUnixSeconds(context.clock);
   const kept = live.identityToken;
@@ -57,7 +118,7 @@ export async function issueIdentityToken(context: TokenContext, live: Live): Pro
 }
 
 /** Issues an ID token for an audience outside the mesh. The token reveals only the user and the workspace. */
-export async function issueIdToken(context: TokenContext, { session }: Live, audience: string): Promise<IssuedToken> {
+async function issueIdToken(context: TokenContext, session: Session, audience: string): Promise<IssuedToken> {
   const { workspace, login } = session.attestation;
   return await sign(context, session, audience, {
     login,

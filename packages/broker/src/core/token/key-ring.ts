@@ -66,7 +66,7 @@ const Part = z.discriminatedUnion('part', [
 type Part = z.infer<typeof Part>;
 
 const MARK = 'Meshpass-Key: ';
-/** Matches the line that identifies the last broker to write the Secret (see key-secret.ts). */
+/** Matches the line that identifies the last broker to write the Secret (see key-storage.ts). */
 const WRITER = /^Meshpass-Broker: .*\n/;
 /** Matches the line that records a requested rotation. */
 const REQUESTED = /^Meshpass-Rotation-Requested-At: (\d{1,12})$/m;
