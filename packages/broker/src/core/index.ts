@@ -3,8 +3,9 @@
 // The entry points for the sessions of the active broker.
 
 export type { SessionCaller } from './routes/authenticate.ts';
+export type { SessionParts } from './session/context.ts';
 export { DENY_ENDED_MODES } from './session/deny/ended.ts';
-export { restoreSessions, type SessionParts, type Sessions } from './start.ts';
+export { restoreSessions, type Sessions } from './start.ts';
 
 // Types and functions that concern a single live session.
 

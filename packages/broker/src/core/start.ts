@@ -3,130 +3,39 @@
  * the routes for agents and edges.
  */
 import type { ServerResponse } from 'node:http';
-import type { Authorize } from '@meshpass/access';
 import type { EdgeDecision } from '@meshpass/identity';
-import {
-  type Attestor,
-  createLosses,
-  type Losses,
-  persistLosses,
-  type ReadGithub,
-  type SignInVerifier,
-} from '../attest/index.ts';
-import { type AuditContext, type Journal, type Origin, writeCountedRefusals } from '../audit/index.ts';
-import type { Process } from '../base/index.ts';
-import type { Connections, RouteContext } from '../http/index.ts';
-import type { LogoutVerifier, VerifiedLogout } from '../issuers/index.ts';
-import {
-  type CertificateAuthority,
-  createConfigurationRelay,
-  type KubernetesTokens,
-  type MeshState,
-  type RelaySource,
-  type Revoker,
-} from '../mesh/index.ts';
+import { createLosses, persistLosses } from '../attest/index.ts';
+import { type Journal, type Origin, writeCountedRefusals } from '../audit/index.ts';
+import type { VerifiedLogout } from '../issuers/index.ts';
+import { createConfigurationRelay } from '../mesh/index.ts';
 import type { Store } from '../store/index.ts';
-import type { ConfigurationSource } from './channel/configurations.ts';
 import { createControlChannel } from './channel/control.ts';
-import { keyAuthentication, sessionAuthentication } from './routes/authenticate.ts';
+import { createAuthentication } from './routes/authenticate.ts';
 import { edgeRoutes, recordEdgeDecisions } from './routes/edge.ts';
-import { type SessionRoutesConfig, sessionRoutes } from './routes/session.ts';
+import { sessionRoutes } from './routes/session.ts';
 import { signInOffer, signInRoutes } from './routes/sign-in.ts';
-import type { ResponseConfig } from './session/answers.ts';
-import type { SessionContext } from './session/context.ts';
-import { createDenialPredicate, type DENY_ENDED_MODES } from './session/deny/ended.ts';
+import type { SessionContext, SessionOptions, SessionProcess } from './session/context.ts';
+import { createDenialPredicate } from './session/deny/ended.ts';
 import { denyEndedSession } from './session/deny/late.ts';
 import { listLostSessionPrincipals } from './session/deny/unknown-sessions.ts';
 import { createFeed } from './session/feed.ts';
 import { startGainQueue } from './session/gain/queue.ts';
-import { createLeases, type LeaseTerms } from './session/leases.ts';
+import { createLeases } from './session/leases.ts';
 import { type CloseRequest, closeSession, narrowSession } from './session/lifecycle.ts';
-import { createLiveIndex, type Live, type LiveIndex } from './session/live.ts';
+import { createLiveIndex, type Live } from './session/live.ts';
 import { createRefusalCollector } from './session/reported-refusals.ts';
 import { restoreState } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
-import type { GainCause } from './session/session.ts';
 import { startSessionSweep } from './session/sweep.ts';
 import { touch, touchOnChange } from './session/touch.ts';
 import { type GainRequest, gain } from './session/widen.ts';
 import { createWriteQueue } from './session/write-queue.ts';
 import { createRecentLogouts, readStoredLogouts } from './sign-in/recent-logouts.ts';
-import { endLoggedOutSignIns, type SignInContext } from './sign-in/sign-in.ts';
-import { createDpopReplayMemory } from './token/dpop.ts';
+import { endLoggedOutSignIns } from './sign-in/sign-in.ts';
 import { createKeyRotation } from './token/rotation.ts';
-import type { RotatingSigner } from './token/signer.ts';
-import type { RateLimiter } from './watch/rate-limiter.ts';
 import { startGithubWatch } from './watch/watch.ts';
 
 const REPORTED_MS = 1_000;
-/**
- * The number of DPoP proofs to remember. This is enough for twice a thousand requests per second for as long as proofs
- * are valid.
- */
-const REPLAY_CAPACITY = 150_000;
-/** The maximum number of proofs to remember per session, so that a single session cannot fill the shared cache. */
-const REPLAY_OF_SESSION = 10_000;
-
-/** The dependencies that an installation provides for its sessions. */
-export interface SessionParts {
-  readonly attest: Attestor;
-  /** The result of createSignInVerifier(). Absent if users cannot sign in. */
-  readonly attestSignIn?: SignInVerifier;
-  /** Verifies logout tokens from issuers. Absent if logout tokens are not accepted. */
-  readonly verifyLogout?: LogoutVerifier;
-  readonly authorize: Authorize;
-  readonly authority: CertificateAuthority;
-  readonly revoker: Revoker;
-  readonly mesh: MeshState;
-  /** Issues tokens for the Kubernetes API server. Absent if sessions do not have access to it. */
-  readonly kubernetesTokens?: KubernetesTokens | undefined;
-  /**
-   * The result of openSigner(). The caller creates the signer, because the mesh must have its JWKS before the broker
-   * starts serving.
-   */
-  readonly signer: RotatingSigner;
-  /** Verifies an edge's bearer token through a TokenReview. Absent if the edge runs in this process. */
-  readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
-  /** Provides access to GitHub for checking live sessions. Absent if sessions depend only on their leases. */
-  readonly github?: { readonly read: ReadGithub; readonly rateLimiter: RateLimiter };
-  /** The record of lost workspaces and memberships, which is shared with `attest`. Created by default. */
-  readonly losses?: Losses;
-  /** The source of Envoy configurations for sessions. Absent if sessions do not receive any. */
-  readonly relay?: RelaySource;
-  /** The source of configurations. Defaults to the relay. */
-  readonly configurations?: ConfigurationSource;
-  /** Aborts the wait for the mesh. */
-  readonly signal?: AbortSignal;
-  /** The index of live sessions. Defaults to createLiveIndex(). The lab replaces it to show that a drill can fail. */
-  readonly live?: LiveIndex;
-}
-
-/** The settings for sessions (see config.ts). */
-export interface SessionConfig extends ResponseConfig, LeaseTerms, SessionRoutesConfig {
-  /** The lifetime of identity tokens, in seconds. */
-  readonly tokenSeconds: number;
-  readonly denyEnded: (typeof DENY_ENDED_MODES)[number];
-  readonly signingKeyAgeSeconds: number;
-  readonly signingKeyWaitSeconds: number;
-  readonly githubSweepSeconds: number;
-  readonly githubMemberSeconds: number;
-}
-
-/** The process that the sessions run in. */
-export type SessionProcess = Process<SessionConfig, SessionParts>;
-
-/** Additional dependencies that are available once sessions are started. */
-export interface SessionOptions {
-  /** Records decisions in the audit log. */
-  readonly audit: AuditContext;
-  /** When this process started, in Unix seconds. DPoP proofs that are older are rejected. */
-  readonly startedAt: number;
-  /** The connections of the public listener. */
-  readonly connections: Connections;
-  readonly sourceOf: RouteContext['sourceOf'];
-  /** The token for GitHub's audit log stream, or undefined if the broker does not accept the stream. */
-  readonly githubEventToken: string | undefined;
-}
 
 /** The sessions of the active broker. */
 export type Sessions = Awaited<ReturnType<typeof startSessions>>;
@@ -157,7 +66,7 @@ async function readSessions({ config, given, clock, failed }: SessionProcess, st
   const onFailure = failed('store');
   await persistLosses({ store, journal, onFailure }, losses);
   const denies = createDenialPredicate(config.denyEnded);
-  const restored = await restoreState(store, clock, config, denies);
+  const restored = await restoreState({ store, clock, config, denies });
   for (const one of restored.sessions) live.add(one);
   const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure });
   return { store, journal, losses, live, denies, renewLease, restored };
@@ -171,8 +80,8 @@ async function startSessions(
   acting: AsyncDisposableStack,
 ) {
   const { config, given, clock, random, metrics, failed } = context;
-  const { store, journal, losses, live, denies, renewLease, restored, audit, startedAt } = context;
-  const { mesh, signer, authorize } = given;
+  const { store, journal, live, restored, audit } = context;
+  const { mesh } = given;
   const { ruleOf } = audit;
   const reportedRefusals = createRefusalCollector({ clock, random, mesh, ruleOf, ended: live.ended });
   writing.defer(writeCountedRefusals({ journal, onFailure: failed('audit') }, REPORTED_MS, reportedRefusals.takeRows));
@@ -199,85 +108,54 @@ async function startSessions(
       onFailure: failed('istiod'),
     });
   if (relay) acting.defer(relay.stop);
-  const control = createControlChannel({
-    live,
-    renewLease,
-    audit,
-    signer,
-    clock,
-    random,
-    startedAt,
-    answers: { config, mesh },
-    source: given.configurations ?? relay,
-  });
+  const control = createControlChannel({ ...given, ...context, source: given.configurations ?? relay });
   const feed = createFeed(live, mesh, clock, store.isLeader, control);
   acting.defer(feed.stop);
   const onFailure = failed('session');
   const settling = createWriteQueue(journal, onFailure);
   writing.defer(settling.flush);
-  const sessions = {
-    live,
-    journal,
+  const sessions: SessionContext = {
+    ...given,
+    ...context,
     settling,
     feed,
+    control,
     revocations,
-    denies,
-    clock,
-    random,
-    leaseSeconds: config.leaseSeconds,
-    tokenSeconds: config.tokenSeconds,
-    authorize,
-    mesh,
-    losses,
-    onClosed: metrics.closed,
+    recentLogouts: createRecentLogouts(clock, await readStoredLogouts(store, clock)),
+    signInTurns: new Map(),
     onFailure,
-    audit,
-    trustDomain: config.trustDomain,
-    onGained: (one: Live, cause: GainCause) => {
-      metrics.gained(cause);
+    onOpened: (opened, decidedBy) => {
+      gains.opened(opened, decidedBy);
+      github?.opened(opened);
+      endLoggedOutSignIns(sessions, opened);
       // Request the configuration early, so that istiod has responded by the time the agent needs it.
-      control.announced(one.session);
+      control.announced(opened.session);
     },
-  } satisfies SessionContext;
+    onEvidence: (evidence) => github?.considerEvidence(evidence),
+  };
   acting.defer(touchOnChange(sessions));
   // The stored attestations do not reflect losses that occurred after the sessions opened, and the access file may have
   // changed while no broker was running.
   for (const one of restored.sessions) touch(sessions, one).catch(sessions.onFailure);
-  const gains = startGainQueue(sessions, store.isLeader);
+  const gains = startGainQueue(sessions);
   acting.defer(gains.stop);
-  const signIns: SignInContext = {
-    ...sessions,
-    attestSignIn: given.attestSignIn,
-    mutex: new Map(),
-    onSignIn: metrics.signIn,
-    recentLogouts: createRecentLogouts(clock, await readStoredLogouts(store, clock)),
-  };
   // A logout is stored before the sign-ins that it ends, so the previous broker may have stopped between the two.
-  for (const one of restored.sessions) endLoggedOutSignIns(signIns, one);
-  acting.defer(startSessionSweep({ ...signIns, store, revoker: given.revoker, gains }));
+  for (const one of restored.sessions) endLoggedOutSignIns(sessions, one);
+  acting.defer(startSessionSweep(sessions, gains));
   const rotation = createKeyRotation({
     ...sessions,
-    signer,
     isLeader: store.isLeader,
     onFailure: failed('rotation'),
     // When an edge receives a session again, it makes the session's agent renew the lease.
     renewLeases: () => {
       for (const { session, ended } of live.all()) if (!ended) feed.admit(session);
     },
+    tokenSeconds: config.tokenSeconds,
     ageSeconds: config.signingKeyAgeSeconds,
     waitSeconds: config.signingKeyWaitSeconds,
   });
   acting.defer(rotation.start());
-  const github =
-    given.github &&
-    startGithubWatch({
-      ...given.github,
-      sessions,
-      config,
-      eventToken: context.githubEventToken,
-      onEvents: metrics.githubEvents,
-      onFailure: failed('github'),
-    });
+  const github = given.github && startGithubWatch({ ...given.github, sessions, onFailure: failed('github') });
   if (github) acting.defer(github.stop);
 
   metrics.measure({
@@ -288,57 +166,24 @@ async function startSessions(
     ...github?.gauges,
   });
 
-  const { connections, sourceOf } = context;
-  const { publicUrl } = config;
-  const { kubernetesTokens } = given;
   const streams = new Set<ServerResponse>();
-  const kubernetesCa = kubernetesTokens?.certificateAuthority;
-  const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
-  const authenticating = {
-    live,
-    connections,
-    publicUrl,
-    clock,
-    startedAt,
-    // If the cache for clients without a session is full, the broker forgets old proofs early instead of rejecting new
-    // ones (decision 0015). It never forgets the proofs of sessions early.
-    replay: {
-      strangers: createDpopReplayMemory(REPLAY_CAPACITY, 'forget'),
-      sessions: createDpopReplayMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION),
-    },
-  };
-  const session = sessionAuthentication(authenticating);
-  const exchange = {
-    ...sessions,
-    attestSignIn: given.attestSignIn,
-    attest: given.attest,
-    answers,
-    onOpened: (opened: Live, decidedBy: Parameters<typeof gains.opened>[1]) => {
-      gains.opened(opened, decidedBy);
-      github?.opened(opened);
-      endLoggedOutSignIns(signIns, opened);
-      // Request the configuration early, so that istiod has responded by the time the agent needs it.
-      control.announced(opened.session);
-    },
-    onEvidence: github?.considerEvidence,
-  };
+  const authentication = createAuthentication(sessions);
   return {
     live,
-    losses,
+    losses: sessions.losses,
     feed,
     control,
     rotation,
-    denies,
-    /** Recent logouts at issuers, which also end operator sessions. */
-    recentLogouts: signIns.recentLogouts,
+    denies: sessions.denies,
+    recentLogouts: sessions.recentLogouts,
     /** Authenticates requests by the session's token and key. */
-    authentication: session,
+    authentication: authentication.session,
     /** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer does not have one. */
-    signInOffer: (name: string) => signInOffer(signIns, name),
+    signInOffer: (name: string) => signInOffer(sessions, name),
     /** Ends a session (see closeSession()). */
     close: (one: Live, request: CloseRequest) => closeSession(sessions, one, request),
     /** Prepares the denial of an ended session. Returns undefined if there is nothing left to deny. */
-    denyLate: (id: string) => denyEndedSession({ ...sessions, store }, id),
+    denyLate: (id: string) => denyEndedSession(sessions, id),
     /** Adds a grant to a session (see gain()). */
     give: (one: Live, grant: string, request: GainRequest) => gain(sessions, one, grant, request),
     /** Removes an approved grant, unless the access file now includes it without an approval. */
@@ -351,33 +196,10 @@ async function startSessions(
     },
     /** Returns the routes for agents, edges and issuers. */
     routes: ({ signOut }: { readonly signOut: (out: VerifiedLogout, origin: Origin) => Promise<void> }) => [
-      ...sessionRoutes({
-        ...exchange,
-        config,
-        signer,
-        authority: given.authority,
-        reportedRefusals,
-        connections,
-        control,
-        kubernetesTokens,
-        session,
-        key: keyAuthentication(authenticating),
-      }),
-      ...signInRoutes({
-        signIns,
-        session,
-        verifyLogout: given.verifyLogout,
-        signOutOperators: signOut,
-      }),
+      ...sessionRoutes(sessions, authentication, reportedRefusals),
+      ...signInRoutes(sessions, authentication.session, signOut),
       ...(github?.routes ?? []),
-      ...edgeRoutes({
-        ...sessions,
-        sourceOf,
-        connections,
-        control,
-        streams,
-        reviewEdgeToken: given.reviewEdgeToken,
-      }),
+      ...edgeRoutes(sessions, streams),
     ],
     /**
      * Records an edge's decisions in the audit log.

@@ -90,7 +90,8 @@ function sessions(clock: () => number): SessionContext & { readonly failures: un
   const trust = { codespaces: { organization: 'acme' }, issuers: [], audiences: [] };
   const mesh = { inForce: () => true, access: () => ({ file: '', trust, grants: [] }) };
   const onFailure = (cause: unknown) => failures.push(cause);
-  return { live, mesh, clock, onFailure, failures } as unknown as SessionContext & { failures: unknown[] };
+  const config = { githubSweepSeconds: 10, githubMemberSeconds: 60 };
+  return { live, mesh, clock, config, onFailure, failures } as unknown as SessionContext & { failures: unknown[] };
 }
 
 /**
@@ -131,8 +132,6 @@ async function watchFor(seconds: number, changed: () => boolean) {
         ask(organization, path, { ...question, ...(changed() ? {} : { headers }) }),
       rateLimiter,
       sessions: context,
-      config: { githubSweepSeconds: 10, githubMemberSeconds: 60 },
-      onEvents: () => {},
       onFailure: context.onFailure,
       wait: async (ms) => {
         now += ms;

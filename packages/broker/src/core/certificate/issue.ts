@@ -12,16 +12,12 @@ import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
-import { type CertificateAuthority, checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';
+import { checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { revokedPrincipals } from '../session/lifecycle.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
 import { RECORD_EXPIRY } from '../statements.ts';
-
-export interface CertificateContext extends SessionContext {
-  readonly authority: CertificateAuthority;
-}
 
 /** The minimum lifetime of an SVID, in seconds. An SVID with a shorter lifetime could expire in transit. */
 const MIN_TTL = 60;
@@ -54,7 +50,7 @@ export interface IssueRequest {
  * @throws MeshpassError `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed` and others
  */
 export async function issueCertificates(
-  context: CertificateContext,
+  context: SessionContext,
   { body, live, event, signal }: IssueRequest,
 ): Promise<CertificateResponse> {
   annotateEvent(event, { grant: body.certificates.map((one) => one.grant).join(',') });
@@ -82,7 +78,7 @@ export async function issueCertificates(
 }
 
 async function sign(
-  context: CertificateContext,
+  context: SessionContext,
   wanted: readonly Wanted[],
   live: Live,
   signal: AbortSignal,
@@ -120,7 +116,7 @@ async function sign(
   return signed;
 }
 
-async function readRequest(context: CertificateContext, request: CertificateRequest, live: Live): Promise<Wanted[]> {
+async function readRequest(context: SessionContext, request: CertificateRequest, live: Live): Promise<Wanted[]> {
   const { session } = live;
   const names = request.certificates.map((one) => one.grant);
   if (new Set(names).size !== names.length)
@@ -156,7 +152,7 @@ function refuseSessionKey(jkt: string, spki: Buffer): void {
 
 /** Durably records the latest expiry of the principals' SVIDs. Nothing is written if it has already been recorded. */
 async function promise(
-  { journal }: CertificateContext,
+  { journal }: SessionContext,
   live: Live,
   bounds: readonly { readonly principal: Principal; readonly until: number }[],
 ): Promise<void> {
@@ -191,7 +187,7 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
  * @throws MeshpassError `session_closed`, `grant_unknown`
  */
 function revokeLost(
-  { revocations, denies }: CertificateContext,
+  { revocations, denies }: SessionContext,
   live: Live,
   wanted: readonly Pick<Wanted, 'principal'>[],
 ): void {

@@ -36,8 +36,6 @@ export interface Announcement {
   readonly content: Buffer;
 }
 
-export type Announcements = ReturnType<typeof createAnnouncements>;
-
 /**
  * The maximum number of grant sets to cache, which is the same as on the edges. When the cache is full, the least
  * recently used set is evicted. It is signed again the next time it is needed.

@@ -17,28 +17,24 @@ import {
   recordRefusal,
 } from '../../audit/index.ts';
 import { type Clock, type Random, toUnixSeconds } from '../../base/index.ts';
+import type { MeshState } from '../../mesh/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
-import { type ResponseSources, servicesVersion } from '../session/answers.ts';
 import type { RenewLease } from '../session/leases.ts';
 import { type Live, type LiveIndex, requireLiveSession, sessionMembers } from '../session/live.ts';
-import { grantsOf, type Session, sessionExpiry } from '../session/session.ts';
+import { grantsOf, type Session, servicesVersion, sessionExpiry } from '../session/session.ts';
 import { assertTimely, verifyProofSignature } from '../token/dpop.ts';
 import { publishedKeys } from '../token/key-ring.ts';
 import type { RotatingSigner } from '../token/signer.ts';
-import {
-  type Announcement,
-  type Announcements,
-  type ConfigurationSource,
-  createAnnouncements,
-} from './configurations.ts';
-import { createStatementKeys, type StatementKeys } from './statement-key.ts';
+import { type Announcement, type ConfigurationSource, createAnnouncements } from './configurations.ts';
+import { createStatementKeys } from './statement-key.ts';
 
 export type ControlChannel = ReturnType<typeof createControlChannel>;
 
 export interface ControlContext {
   readonly live: LiveIndex;
   readonly renewLease: RenewLease;
-  readonly answers: Pick<ResponseSources, 'config' | 'mesh'>;
+  readonly config: { readonly leaseSeconds: number };
+  readonly mesh: MeshState;
   readonly audit: AuditContext;
   readonly signer: RotatingSigner;
   readonly clock: Clock;
@@ -48,33 +44,74 @@ export interface ControlContext {
   readonly source: ConfigurationSource | undefined;
 }
 
-interface RenewalContext extends ControlContext {
-  readonly keys: StatementKeys;
-  readonly announcements: Announcements | undefined;
-  /** The last proof that this process received for each session, either directly or through an edge. */
-  readonly heard: WeakMap<Live, { readonly key: KeyObject; readonly seq: number }>;
-}
-
 /** Creates the control channel. */
 export function createControlChannel(context: ControlContext) {
-  const { live, signer, audit, clock, random, source } = context;
+  const { live, mesh, signer, audit, clock, random, source } = context;
   const keys = createStatementKeys(signer);
   const announcements = source && createAnnouncements(source, keys);
-  const renewal = { ...context, keys, announcements, heard: new WeakMap() };
-  const renewOne = (lease: LeaseRenewal, event: AuditEvent): string => {
-    const session = live.byId(lease.session_id)?.session;
-    // Anyone can send a proof, so refusals are rate-limited as if the client were unknown.
-    annotateEvent(event, { ...(session ? sessionMembers(session) : { sessionId: lease.session_id }), unproven: true });
-    return renew(renewal, lease);
+  /** The last proof that this process received for each session, either directly or through an edge. */
+  const heard = new WeakMap<Live, { readonly key: KeyObject; readonly seq: number }>();
+
+  const leaseStatement = (one: Live, seq: number): LeaseStatement => {
+    const { session } = one;
+    const configuration = announcements?.of(session);
+    return {
+      kind: 'lease',
+      sid: session.id,
+      seq,
+      at: clock(),
+      lease_expires_at: one.leaseUntil,
+      expires_at: sessionExpiry(session),
+      ...(mesh.inForce() && { services_version: servicesVersion(mesh, session) }),
+      token_keys: publishedKeys(signer.ring).map(({ kid }) => kid),
+      set: grantSet(grantsOf(session)),
+      ...(configuration && { configuration_version: configuration.version }),
+    };
   };
+
+  /** Returns a signed statement that a session has ended. Its content depends only on the session and the cause. */
+  const ended = (sid: string, cause: CloseCause): string =>
+    signStatement({ kind: 'ended', sid, cause, reason: CLOSE_EXPLANATIONS[cause] }, keys.signing());
+
+  /**
+   * Renews a lease. The agent's request may arrive directly or through an edge. It is authenticated with the session's
+   * own key, and the response is a statement that edges cannot forge: either the lease was renewed, or the session has
+   * ended.
+   * @param event the audit event, to which the session's identity is added
+   * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
+   */
+  const renewOne = ({ session_id, proof }: LeaseRenewal, event: AuditEvent): string => {
+    const one = live.byId(session_id);
+    const over = live.ended(session_id);
+    const known = one?.session ?? over;
+    // Anyone can send a proof, so refusals are rate-limited as if the client were unknown.
+    annotateEvent(event, { ...(known ? sessionMembers(known) : { sessionId: session_id }), unproven: true });
+    const read = parseLeaseProof(proof);
+    if (!read || read.claims.sid !== session_id)
+      throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
+    const now = toUnixSeconds(clock);
+    // Times are compared in whole seconds, just like those of DPoP proofs. The second in which this process started
+    // counts as part of the previous process's lifetime.
+    const saidAt = Math.floor(read.claims.at / 1000);
+    if (!known) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
+    const before = one && heard.get(one);
+    // Never sign anything without a recent proof from the session, because an edge can replay requests at will.
+    const key = verifyProofSignature('lease proof', read, known.jkt, before?.key);
+    if (before && read.claims.seq <= before.seq)
+      throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
+    const times = { from: saidAt, made: saidAt, until: saidAt + context.config.leaseSeconds };
+    assertTimely('lease proof', times, { now, startedAt: context.startedAt });
+    if (!one) return ended(session_id, over!.cause);
+    requireLiveSession(one, now);
+    heard.set(one, { key, seq: read.claims.seq });
+    // The lease starts when the proof was created, not when it arrived. Otherwise, an edge could keep a silent session
+    // alive by delaying its proofs.
+    context.renewLease(one, Math.min(now, saidAt));
+    return signStatement(leaseStatement(one, read.claims.seq), keys.signing());
+  };
+
   return {
     keys,
-    /**
-     * Renews a lease, given a proof from its session.
-     * @param event the audit event, to which the session's identity is added
-     * @returns a signed statement that either the lease was renewed or the session has ended
-     * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
-     */
     renewOne,
     /**
      * Renews the leases that an edge forwards. A refused lease does not affect the others. Refusals are written to the
@@ -105,71 +142,11 @@ export function createControlChannel(context: ControlContext) {
     announced: (session: Session): Announcement | undefined => announcements?.of(session),
     /** Returns the bytes of an announced configuration, or undefined if no such configuration was announced. */
     configuration: (set: string, digest: string) => announcements?.content(set, digest),
-    /** Returns a signed statement that a session has ended. */
-    ended: (id: string, cause: CloseCause) => signEndedStatement(keys, id, cause),
+    ended,
     /**
      * Registers a listener that is called when any configuration changes.
      * @returns a function that removes the listener
      */
     onConfiguration: (listener: () => void) => source?.onChange(listener) ?? (() => {}),
   };
-}
-
-/**
- * Renews a lease. The agent's request may arrive directly or through an edge. It is authenticated with the session's
- * own key, and the response is a statement that edges cannot forge.
- * @throws MeshpassError `session_unknown`, `session_closed`, `dpop_*`
- */
-function renew(context: RenewalContext, { session_id, proof }: LeaseRenewal): string {
-  const { live, renewLease, clock, keys, heard, answers, startedAt } = context;
-  const read = parseLeaseProof(proof);
-  if (!read || read.claims.sid !== session_id) {
-    throw new MeshpassError('dpop_malformed', 'The lease proof is malformed or belongs to a different session.');
-  }
-  const now = toUnixSeconds(clock);
-  // Times are compared in whole seconds, just like those of DPoP proofs. The second in which this process started
-  // counts as part of the previous process's lifetime.
-  const saidAt = Math.floor(read.claims.at / 1000);
-  const one = live.byId(session_id);
-  const over = one ? undefined : live.ended(session_id);
-  const jkt = one?.session.jkt ?? over?.jkt;
-  if (jkt === undefined) throw new MeshpassError('session_unknown', 'Unknown session. Open a new one.');
-  const before = one && heard.get(one);
-  // Never sign anything without a recent proof from the session, because an edge can replay requests at will.
-  const key = verifyProofSignature('lease proof', read, jkt, before?.key);
-  if (before && read.claims.seq <= before.seq) {
-    throw new MeshpassError('dpop_replayed', 'The lease proof is not newer than the previous one.');
-  }
-  const times = { from: saidAt, made: saidAt, until: saidAt + answers.config.leaseSeconds };
-  assertTimely('lease proof', times, { now, startedAt });
-  if (!one) return signEndedStatement(keys, session_id, over!.cause);
-  requireLiveSession(one, now);
-  heard.set(one, { key, seq: read.claims.seq });
-  // The lease starts when the proof was created, not when it arrived. Otherwise, an edge could keep a silent session
-  // alive by delaying its proofs.
-  renewLease(one, Math.min(now, saidAt));
-  return signStatement(leaseStatement(context, one, read.claims.seq), keys.signing());
-}
-
-function leaseStatement({ answers, signer, announcements, clock }: RenewalContext, one: Live, seq: number) {
-  const { session } = one;
-  const configuration = announcements?.of(session);
-  const statement: LeaseStatement = {
-    kind: 'lease',
-    sid: session.id,
-    seq,
-    at: clock(),
-    lease_expires_at: one.leaseUntil,
-    expires_at: sessionExpiry(session),
-    ...(answers.mesh.inForce() && { services_version: servicesVersion(answers, session) }),
-    token_keys: publishedKeys(signer.ring).map(({ kid }) => kid),
-    set: grantSet(grantsOf(session)),
-    ...(configuration && { configuration_version: configuration.version }),
-  };
-  return statement;
-}
-
-/** Signs a statement that a session has ended. Its content depends only on the session and the cause. */
-function signEndedStatement(keys: StatementKeys, sid: string, cause: CloseCause): string {
-  return signStatement({ kind: 'ended', sid, cause, reason: CLOSE_EXPLANATIONS[cause] }, keys.signing());
 }

@@ -5,26 +5,20 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { ReplayMemory } from '@meshpass/identity/limits/replay';
 import { annotateEvent } from '../../audit/index.ts';
-import { type Clock, toUnixSeconds } from '../../base/index.ts';
-import type { Authentication, Connections } from '../../http/index.ts';
-import { type Live, type LiveIndex, requireLiveSession, sessionClosedError, sessionMembers } from '../session/live.ts';
-import { verifyDpop } from '../token/dpop.ts';
+import { toUnixSeconds } from '../../base/index.ts';
+import type { Authentication, Presented } from '../../http/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import { type Live, requireLiveSession, sessionClosedError, sessionMembers } from '../session/live.ts';
+import { createDpopReplayMemory, type DpopRequest, verifyDpop } from '../token/dpop.ts';
 
-export interface AuthenticationContext {
-  readonly live: LiveIndex;
-  readonly connections: Pick<Connections, 'belongs'>;
-  readonly publicUrl: string;
-  readonly clock: Clock;
-  /** When this process started, in Unix seconds. */
-  readonly startedAt: number;
-  /**
-   * The caches of used proofs. They are separate, so that clients without a session cannot fill the cache for live
-   * sessions.
-   */
-  readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
-}
+/**
+ * The number of DPoP proofs to remember. This is enough for twice a thousand requests per second for as long as proofs
+ * are valid.
+ */
+const REPLAY_CAPACITY = 150_000;
+/** The maximum number of proofs to remember per session, so that a single session cannot fill the shared cache. */
+const REPLAY_OF_SESSION = 10_000;
 
 /** A caller that has a live session. */
 export interface SessionCaller {
@@ -33,16 +27,39 @@ export interface SessionCaller {
   readonly token: string;
 }
 
+/** A caller that has proven possession of a key. */
+export interface KeyCaller {
+  /** The thumbprint of the caller's key (RFC 7638). */
+  readonly jkt: string;
+  /** The DPoP proof that the caller presented. */
+  readonly dpop: string;
+}
+
 const SCHEME = /^dpop +(mps_[A-Za-z0-9_-]{43})$/i;
 
-/**
- * Requires `Authorization: DPoP TOKEN` and a proof that is signed with the session's key. All other requests are
- * rejected with `session_*`, `dpop_*` or `overloaded`.
- */
-export function sessionAuthentication(context: AuthenticationContext): Authentication<SessionCaller> {
-  const { live, replay, connections } = context;
-  const authenticate: Authentication<SessionCaller> = ({ request, event, path }) => {
-    const proof = header(request, 'dpop');
+/** Creates the ways in which callers of the public API are authenticated. */
+export function createAuthentication(context: SessionContext) {
+  const { live, connections, config, clock, startedAt } = context;
+  // The caches of used proofs are separate, so that clients without a session cannot fill the cache for live sessions.
+  // If the cache for clients without a session is full, the broker forgets old proofs early instead of rejecting new
+  // ones (decision 0015). It never forgets the proofs of sessions early.
+  const strangers = createDpopReplayMemory(REPLAY_CAPACITY, 'forget');
+  const sessions = createDpopReplayMemory(REPLAY_CAPACITY, 'refuse', REPLAY_OF_SESSION);
+  const verify = (
+    { request, path }: Pick<Presented, 'request' | 'path'>,
+    expected: Pick<DpopRequest, 'replay' | 'accessToken' | 'jkt'>,
+  ): string => {
+    const at = { method: request.method ?? '', url: config.publicUrl + path, now: toUnixSeconds(clock), startedAt };
+    return verifyDpop({ proof: proofIn(request), ...at, ...expected });
+  };
+
+  /**
+   * Requires `Authorization: DPoP TOKEN` and a proof that is signed with the session's key. All other requests are
+   * rejected with `session_*`, `dpop_*` or `overloaded`.
+   */
+  const authenticate: Authentication<SessionCaller> = (presented) => {
+    const { request, event } = presented;
+    const proof = proofIn(request);
     if (proof !== undefined) annotateEvent(event, { proofHash: sha256Hex(proof) });
     const token = SCHEME.exec(request.headers.authorization ?? '')?.[1];
     if (token === undefined) throw sessionTokenMissingError();
@@ -57,48 +74,25 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
     }
     const { session } = found;
     annotateEvent(event, sessionMembers(session));
-    const { clock, startedAt, publicUrl } = context;
-    const now = toUnixSeconds(clock);
-    const expected = { method: request.method ?? '', url: publicUrl + path, accessToken: token, jkt: session.jkt };
-    verifyDpop({ proof, ...expected, now, startedAt, replay: replay.sessions });
-    requireLiveSession(found, now);
+    verify(presented, { replay: sessions, accessToken: token, jkt: session.jkt });
+    requireLiveSession(found, toUnixSeconds(clock));
     connections.belongs(request.socket, session.id);
     return { live: found, token };
   };
-  return Object.assign(authenticate, {
-    still: (caller: SessionCaller): SessionCaller => {
-      requireLiveSession(caller.live, toUnixSeconds(context.clock));
-      return caller;
-    },
-  });
-}
-
-/** A caller that has proven possession of a key. */
-export interface KeyCaller {
-  /** The thumbprint of the caller's key (RFC 7638). */
-  readonly jkt: string;
-  /** The DPoP proof that the caller presented. */
-  readonly dpop: string;
-}
-
-/**
- * Authenticates a client without a session by its key. The DPoP proof shows that the request was just made by the
- * holder of that key.
- */
-export function keyAuthentication(context: AuthenticationContext): Authentication<KeyCaller> {
-  const { replay, publicUrl, clock, startedAt } = context;
-  return ({ request, path }) => {
-    const expected = { method: request.method ?? '', url: publicUrl + path };
-    const proof = header(request, 'dpop');
-    const jkt = verifyDpop({
-      proof,
-      ...expected,
-      now: toUnixSeconds(clock),
-      startedAt,
-      replay: replay.strangers,
-    });
-    return { jkt, dpop: proof ?? '' };
+  const still = (caller: SessionCaller): SessionCaller => {
+    requireLiveSession(caller.live, toUnixSeconds(clock));
+    return caller;
   };
+
+  /**
+   * Authenticates a client without a session by its key. The DPoP proof shows that the request was just made by the
+   * holder of that key.
+   */
+  const key: Authentication<KeyCaller> = (presented) => {
+    const jkt = verify(presented, { replay: strangers });
+    return { jkt, dpop: proofIn(presented.request) ?? '' };
+  };
+  return { session: Object.assign(authenticate, { still }), key };
 }
 
 /** Builds the error for a request that does not contain a session token. */
@@ -106,7 +100,7 @@ export function sessionTokenMissingError(): MeshpassError {
   return new MeshpassError('session_token_missing', 'The `Authorization: DPoP SESSION_TOKEN` header is required.');
 }
 
-function header(request: IncomingMessage, name: string): string | undefined {
-  const value = request.headers[name];
+function proofIn({ headers }: IncomingMessage): string | undefined {
+  const value = headers.dpop;
   return Array.isArray(value) ? value.join(',') : value;
 }

@@ -17,23 +17,9 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { annotateEvent, auditRow, createAuditEvent, identityMembers, recordAllowed } from '../../audit/index.ts';
 import { createGuessLimiter, createRateAllowance } from '../../base/index.ts';
-import { type Authentication, type Connections, type Route, type RouteContext, route } from '../../http/index.ts';
-import type { ControlChannel } from '../channel/control.ts';
+import { type Authentication, type Route, route } from '../../http/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import type { Subscription } from '../session/feed.ts';
-
-export interface EdgeContext extends SessionContext, Pick<RouteContext, 'sourceOf'> {
-  /**
-   * Checks, through a TokenReview, whether a bearer token belongs to an edge's ServiceAccount. Undefined if no edges
-   * run in other processes.
-   */
-  readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
-  readonly connections: Connections;
-  /** Handles requests that edges forward from control connections. */
-  readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
-  /** The open event streams, which the broker ends when it stops. */
-  readonly streams: Set<ServerResponse>;
-}
+import type { Feed, Subscription } from '../session/feed.ts';
 
 /** Limits rejected tokens per source address (burst size, and refill rate per second). */
 const WRONG_TOKENS = { burst: 20, perSecond: 0.2 };
@@ -55,8 +41,11 @@ const MAX_LEASES_BODY = MAX_LEASES * (MAX_LEASE_PROOF_LENGTH + 256);
  */
 const MAX_QUEUED = 8 * 1024 * 1024;
 
-/** Creates the routes for edges. */
-export function edgeRoutes(context: EdgeContext): readonly Route[] {
+/**
+ * Creates the routes for edges.
+ * @param streams the open event streams, which the broker ends when it stops
+ */
+export function edgeRoutes(context: SessionContext, streams: Set<ServerResponse>): readonly Route[] {
   const announcements = createRateAllowance({ ...DRAINING, clock: context.clock });
   const proofs = createRateAllowance({ ...PROOFS, clock: context.clock });
   const guesses = createGuessLimiter<boolean>({
@@ -89,7 +78,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         annotateEvent(event, { reason: 'The edge authenticated with its ServiceAccount token.' });
         await recordAllowed(context.audit, event);
         const level = request.headers[CONTROL_HEADER];
-        stream(context, response, { control: level !== undefined, draining: Number(level) >= 2 });
+        stream(context.feed, streams, response, { control: level !== undefined, draining: Number(level) >= 2 });
         return RESPONSE_ALREADY_SENT;
       },
     }),
@@ -146,7 +135,7 @@ function identityOf(token: string): string {
   return sha256Hex(token.replace(/\.[^.]*$/, ''));
 }
 
-function stream({ feed, streams }: EdgeContext, response: ServerResponse, subscription: Subscription): void {
+function stream(feed: Feed, streams: Set<ServerResponse>, response: ServerResponse, subscription: Subscription): void {
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
   streams.add(response);
   const unsubscribe = feed.subscribe((event) => {

@@ -7,15 +7,12 @@
 import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse, toMeshpassError } from '@meshpass/identity';
 import { type AuditAction, type AuditEvent, createAuditEvent, recordRefusal } from '../../audit/index.ts';
 import type { createSlots } from '../../http/index.ts';
-import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
+import { issueCertificates } from '../certificate/issue.ts';
+import type { SessionContext } from '../session/context.ts';
 import { type Live, sessionMembers } from '../session/live.ts';
 import { grantsOf } from '../session/session.ts';
 import type { TokenForm } from '../token/form.ts';
-import { deriveToken, type TokenContext } from '../token/identity-token.ts';
-import type { ConfigurationRoutesContext } from './configuration.ts';
-
-/** The dependencies for issuing the initial credentials. */
-export interface InitialCredentialsContext extends TokenContext, CertificateContext, ConfigurationRoutesContext {}
+import { deriveToken } from '../token/identity-token.ts';
 
 /** A session that was just opened, together with the form and the audit event of its exchange. */
 export interface OpenedSession {
@@ -38,7 +35,7 @@ const CERTIFICATES_MS = 2_000;
  * @param renewals the slots for requests from sessions. If no slot is free, no credentials are issued.
  */
 export async function issueInitialCredentials(
-  context: InitialCredentialsContext,
+  context: SessionContext,
   renewals: ReturnType<typeof createSlots>,
   { live, form, event }: OpenedSession,
 ): Promise<InitialCredentials> {

@@ -4,16 +4,10 @@ import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
 import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';
-import type { KubernetesTokens } from '../../mesh/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
 import type { SessionCaller } from './authenticate.ts';
-
-export interface KubernetesRoutesContext extends SessionContext {
-  /** Issues tokens for the API server. Undefined if workspaces do not have access to it. */
-  readonly kubernetesTokens: KubernetesTokens | undefined;
-}
 
 /**
  * The rate limit for each session and grant. An agent reuses a token for most of its lifetime, so it only requests one
@@ -27,10 +21,7 @@ const MAX_BODY = 1024;
  * Creates the route `POST /kubernetes/token`.
  * @param session authenticates requests by the session's token and key
  */
-export function kubernetesRoutes(
-  context: KubernetesRoutesContext,
-  session: Authentication<SessionCaller>,
-): readonly Route[] {
+export function kubernetesRoutes(context: SessionContext, session: Authentication<SessionCaller>): readonly Route[] {
   const { audit, clock, kubernetesTokens } = context;
   const allowance = createRateAllowance({ burst: BURST, perSecond: PER_SECOND, clock });
   return [
@@ -73,11 +64,7 @@ export function kubernetesRoutes(
  * Returns the session's principal for a grant that has Kubernetes roles.
  * @throws MeshpassError `session_closed`, `grant_unknown`, `kubernetes_off`, `kubernetes_not_granted`
  */
-function requirePrincipal(
-  { mesh, clock, kubernetesTokens }: KubernetesRoutesContext,
-  live: Live,
-  grant: string,
-): Principal {
+function requirePrincipal({ mesh, clock, kubernetesTokens }: SessionContext, live: Live, grant: string): Principal {
   if (live.ended) throw sessionClosedError(live.ended.cause);
   const principal = principalUnder(live.session, grant, toUnixSeconds(clock));
   if (!principal) throw new MeshpassError('grant_unknown', 'The session does not have this grant.');

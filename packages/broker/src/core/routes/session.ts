@@ -8,43 +8,19 @@ import { sourceGroup } from '@meshpass/identity/limits/source';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import type { AuditEvent } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
-import { type Authentication, type Connections, createSlots, type Route, readBody, route } from '../../http/index.ts';
+import { createSlots, type Route, readBody, route } from '../../http/index.ts';
 import { issueCertificates } from '../certificate/issue.ts';
-import type { ControlChannel } from '../channel/control.ts';
 import { buildServicesResponse } from '../session/answers.ts';
+import type { SessionContext } from '../session/context.ts';
 import { closeSession } from '../session/lifecycle.ts';
 import type { RefusalCollector } from '../session/reported-refusals.ts';
-import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
+import { exchangeProof } from '../token/exchange.ts';
 import { parseTokenForm, type TokenForm } from '../token/form.ts';
 import { deriveToken } from '../token/identity-token.ts';
-import { type KeyCaller, type SessionCaller, sessionTokenMissingError } from './authenticate.ts';
-import { type ConfigurationRoutesContext, closeSlowReader, configurationRoutes } from './configuration.ts';
-import { type InitialCredentialsContext, issueInitialCredentials } from './first-credentials.ts';
-import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts';
-
-/** The settings for the routes (see config.ts). */
-export interface SessionRoutesConfig {
-  readonly publicUrl: string;
-  readonly tokenAudience: string;
-  /** The maximum number of concurrent exchanges for new sessions, in total and per source address. */
-  readonly maxExchanges: number;
-  readonly maxExchangesPerSource: number;
-}
-
-export interface SessionRoutesContext
-  extends ExchangeContext,
-    InitialCredentialsContext,
-    ConfigurationRoutesContext,
-    KubernetesRoutesContext {
-  readonly config: SessionRoutesConfig;
-  readonly control: Pick<ControlChannel, 'announced' | 'onConfiguration' | 'renewOne'>;
-  readonly reportedRefusals: Pick<RefusalCollector, 'take'>;
-  readonly connections: Connections;
-  /** Authenticates requests by the session's token and key. */
-  readonly session: Authentication<SessionCaller>;
-  /** Authenticates requests only by the client's key. */
-  readonly key: Authentication<KeyCaller>;
-}
+import { type createAuthentication, type KeyCaller, sessionTokenMissingError } from './authenticate.ts';
+import { closeSlowReader, configurationRoutes } from './configuration.ts';
+import { issueInitialCredentials } from './first-credentials.ts';
+import { kubernetesRoutes } from './kubernetes.ts';
 
 /** The maximum number of concurrent token and certificate requests from live sessions. All other requests are quick. */
 const MAX_RENEWALS = 2_048;
@@ -61,8 +37,12 @@ const MAX_REPORT = 64 * 1024;
 const MAX_LEASE = MAX_LEASE_PROOF_LENGTH * 2 + 256;
 
 /** Creates the routes for agents. */
-export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
-  const { config, answers, connections, reportedRefusals, session, key } = context;
+export function sessionRoutes(
+  context: SessionContext,
+  { session, key }: ReturnType<typeof createAuthentication>,
+  reportedRefusals: Pick<RefusalCollector, 'take'>,
+): readonly Route[] {
+  const { config, connections } = context;
   // The limits are separate, so that unauthenticated clients cannot starve live sessions. A slot is not taken until the
   // body has arrived, so slow senders do not occupy slots.
   const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
@@ -145,7 +125,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       at: 'GET /services',
       action: 'services.read',
       authentication: session,
-      handler: async ({ caller: { live } }) => buildServicesResponse(answers, live.session),
+      handler: async ({ caller: { live } }) => buildServicesResponse(context, live.session),
     }),
     // The lease proof is the only credential. Edges use the route in routes/edge.ts instead.
     route({

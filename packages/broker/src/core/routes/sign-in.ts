@@ -1,7 +1,7 @@
 /** Routes for the sign-ins of sessions and for logout tokens from issuers (docs/identity/sign-in.md). */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Authorize, isSignInTrusted } from '@meshpass/access';
+import { isSignInTrusted } from '@meshpass/access';
 import { type Attestation, MeshpassError, type SignIn, toMeshpassError } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import {
@@ -14,17 +14,10 @@ import {
 import { type AuditEvent, annotateEvent, type Origin, recordAllowed } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, readBody, route } from '../../http/index.ts';
-import { type LogoutVerifier, unknownIssuerError, type VerifiedLogout } from '../../issuers/index.ts';
-import { addSignIn, endSignIn, type SignInContext, signOutEverywhere } from '../sign-in/sign-in.ts';
+import { unknownIssuerError, type VerifiedLogout } from '../../issuers/index.ts';
+import type { SessionContext } from '../session/context.ts';
+import { addSignIn, endSignIn, signOutEverywhere } from '../sign-in/sign-in.ts';
 import type { SessionCaller } from './authenticate.ts';
-
-export interface SignInRoutesContext {
-  readonly signIns: SignInContext;
-  readonly session: Authentication<SessionCaller>;
-  readonly verifyLogout: LogoutVerifier | undefined;
-  /** Ends the operator sessions that are affected by a logout. */
-  readonly signOutOperators: (out: VerifiedLogout, origin: Origin) => Promise<void>;
-}
 
 /**
  * The maximum body size of a sign-in request, in bytes. It leaves room for the longest ID token plus the other fields.
@@ -43,15 +36,42 @@ const STORE_PATIENCE_MS = 500;
  */
 const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
 
-/** Creates the routes for sign-ins and logouts. */
-export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
-  const { signIns, verifyLogout, session } = context;
+/**
+ * Creates the routes for sign-ins and logouts.
+ * @param session authenticates requests by the session's token and key
+ * @param signOutOperators ends the operator sessions that are affected by a logout
+ */
+export function signInRoutes(
+  context: SessionContext,
+  session: Authentication<SessionCaller>,
+  signOutOperators: (out: VerifiedLogout, origin: Origin) => Promise<void>,
+): readonly Route[] {
   const verifying = createSlots(SLOTS.all, SLOTS.each);
   const loggingOut = createSlots(SLOTS.all, SLOTS.each * 8);
-  const attempts = createRateAllowance({ ...ATTEMPTS, clock: signIns.clock });
-  const answer = (attestation: Attestation) => buildSignInsResponse(signIns, attestation);
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock: context.clock });
+  const answer = (attestation: Attestation) => buildSignInsResponse(context, attestation);
   /** The replay keys of the logout tokens that are currently being stored. */
   const storing = new Set<string>();
+
+  /**
+   * Applies a logout token, unless the store already has it, because a repeated token must not end later sign-ins. If
+   * the store is slow, the logout is only briefly delayed.
+   */
+  const takeLogout = async (out: VerifiedLogout, event: AuditEvent): Promise<void> => {
+    const { key } = out.replay;
+    if (storing.has(key)) throw new MeshpassError('proof_replayed', 'This logout token is already being recorded.');
+    storing.add(key);
+    const writing = recordAllowed(context.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
+    const isRepeated = writing.then(
+      () => false,
+      (thrown: unknown) => toMeshpassError(thrown).code === 'proof_replayed',
+    );
+    if (await Promise.race([isRepeated, pause(STORE_PATIENCE_MS, false, { ref: false })])) return await writing;
+    await Promise.all([signOutEverywhere(context, out, event), signOutOperators(out, event)]);
+    // The response is defined in OpenID Connect Back-Channel Logout 1.0 section 2.8.
+    await writing;
+  };
+
   return [
     route({
       at: 'GET /session/sign-in',
@@ -69,7 +89,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
         if (!attempts.take(one.session.id))
           throw new MeshpassError('too_many_attempts', 'Too many attempts; try again in a moment.', { retryAfter: 5 });
         const done = verifying.take(one.session.id);
-        await addSignIn(signIns, one, body, event).finally(done);
+        await addSignIn(context, one, body, event).finally(done);
         return answer(one.session.attestation);
       },
     }),
@@ -80,7 +100,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
       schema: SignOutRequest,
       handler: async ({ caller: { live: one }, body: { issuer }, event }) => {
         // endSignIn() writes its own audit row.
-        await endSignIn(signIns, one, issuer, event);
+        await endSignIn(context, one, issuer, event);
         return one.ended ? { sign_ins: [], lacking: [] } : answer(one.session.attestation);
       },
     }),
@@ -94,8 +114,8 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
         const name = String(params.name);
         const done = loggingOut.take(sourceGroup(event.source ?? 'unknown'));
         try {
-          if (!verifyLogout) throw unknownIssuerError(name);
-          const out = await verifyLogout(name, token);
+          if (!context.verifyLogout) throw unknownIssuerError(name);
+          const out = await context.verifyLogout(name, token);
           annotateEvent(event, {
             known: true,
             issuer: out.issuer,
@@ -103,7 +123,7 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
             reason: `${out.issuer} reported a sign-out.`,
             detail: { sid: out.sid, signed_out_at: out.at },
           });
-          await takeLogout(context, storing, out, event);
+          await takeLogout(out, event);
         } finally {
           done();
         }
@@ -112,32 +132,8 @@ export function signInRoutes(context: SignInRoutesContext): readonly Route[] {
   ];
 }
 
-/**
- * Applies a logout token, unless the store already has it, because a repeated token must not end later sign-ins. If the
- * store is slow, the logout is only briefly delayed.
- */
-async function takeLogout(
-  { signIns, signOutOperators }: Pick<SignInRoutesContext, 'signIns' | 'signOutOperators'>,
-  storing: Set<string>,
-  out: VerifiedLogout,
-  event: AuditEvent,
-): Promise<void> {
-  const { key } = out.replay;
-  if (storing.has(key)) throw new MeshpassError('proof_replayed', 'This logout token is already being recorded.');
-  storing.add(key);
-  const writing = recordAllowed(signIns.audit, event, (tx) => tx.once(out.replay)).finally(() => storing.delete(key));
-  const isRepeated = writing.then(
-    () => false,
-    (thrown: unknown) => toMeshpassError(thrown).code === 'proof_replayed',
-  );
-  if (await Promise.race([isRepeated, pause(STORE_PATIENCE_MS, false, { ref: false })])) return await writing;
-  await Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
-  // The response is defined in OpenID Connect Back-Channel Logout 1.0 section 2.8.
-  await writing;
-}
-
 /** Returns the OAuth client for sign-ins at an issuer, or undefined if the issuer does not have one. */
-export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string): SignInOffer | undefined {
+export function signInOffer({ mesh }: Pick<SessionContext, 'mesh'>, name: string): SignInOffer | undefined {
   const found = mesh.inForce() ? mesh.access().trust.issuers.find((one) => one.name === name) : undefined;
   if (!found?.signIn) return undefined;
   const { client, scopes, refresh } = found.signIn;
@@ -146,10 +142,7 @@ export function signInOffer({ mesh }: Pick<SignInContext, 'mesh'>, name: string)
 }
 
 /** Builds the response that lists a session's sign-ins, and the grants that still require a sign-in. */
-function buildSignInsResponse(
-  { mesh, authorize, clock }: { readonly authorize: Authorize } & Pick<SignInContext, 'mesh' | 'clock'>,
-  attestation: Attestation,
-): SignInsResponse {
+function buildSignInsResponse({ mesh, authorize, clock }: SessionContext, attestation: Attestation): SignInsResponse {
   const now = toUnixSeconds(clock);
   const access = mesh.inForce() ? mesh.access() : undefined;
   const lacking = access ? (authorize(attestation, access, now).signIns ?? []) : [];

@@ -1,10 +1,11 @@
 /** Decides, based on an attestation and the access file, whether a session may be opened and which grants it gets. */
 import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
-import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
+import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditEvent, annotateEvent, type ReplayKey } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
+import type { AttestationResult } from '../../issuers/index.ts';
 import type { SessionContext } from './context.ts';
 import { computeEntitlement, type Entitlement } from './entitlement.ts';
 import { withoutLosses } from './known-losses.ts';
@@ -15,37 +16,26 @@ const MAX_NAMED = 3;
 /** The maximum length of each grant's approver list in an error message, in characters. */
 const MAX_APPROVERS = 80;
 
-export interface AuthorizeRequest {
-  readonly attestation: Attestation;
+/** A proof that has been verified. Its replay key prevents a single-use proof from being used twice. */
+export interface Proven extends Pick<AttestationResult, 'attestation' | 'replay'> {
   /** The value that `Losses.now` returned before the proof was verified. */
   readonly lossCount: number;
+}
+
+export interface AuthorizeRequest extends Proven {
   /** The thumbprint of the key that the session will be bound to. */
   readonly jkt: string;
-  /** The replay key of a single-use proof, which prevents the proof from being used twice. */
-  readonly replay?: ReplayKey | undefined;
   readonly event: AuditEvent;
 }
 
 /**
- * A session that has been authorized but not opened yet. `access` and `checked` let the caller detect changes that
- * happen in between.
- */
-export interface AuthorizedSession {
-  readonly session: Session;
-  /** The session token. The broker stores only its hash. */
-  readonly token: string;
-  /** The access file that the decision was based on. */
-  readonly access: Access;
-  /** The value that `Losses.now` returned when the decision was made. */
-  readonly checked: number;
-}
-
-/**
- * Decides which grants the attested workspace receives, and prepares its session.
+ * Decides which grants the attested workspace receives, and prepares its session, which is not open yet.
+ * @returns the session, and its token, of which the broker stores only the hash. `access` (the access file that the
+ *   decision was based on) and `checked` (what `Losses.now` returned then) let the caller detect changes since then.
  * @throws MeshpassError `access_none`, `sign_in_required`, `kubernetes_unavailable` (if no access file is in effect),
  *   and the errors of withoutLosses()
  */
-export async function authorizeSession(context: SessionContext, request: AuthorizeRequest): Promise<AuthorizedSession> {
+export async function authorizeSession(context: SessionContext, request: AuthorizeRequest) {
   const { event, replay } = request;
   const { losses } = context;
   const access = context.mesh.access();
@@ -66,7 +56,7 @@ export async function authorizeSession(context: SessionContext, request: Authori
 }
 
 async function decide(
-  { authorize, random, clock, trustDomain }: SessionContext,
+  { authorize, random, clock, config }: SessionContext,
   { attestation, jkt }: AuthorizeRequest,
   access: Access,
   token: string,
@@ -90,7 +80,7 @@ async function decide(
   const id = random(12).toString('hex');
   const serviceAccount = serviceAccountName(attestation.login, id.slice(0, 12));
   const principals = [...entitled.grants].map(([grant, { until }]) =>
-    principalOf({ grant, until }, serviceAccount, trustDomain),
+    principalOf({ grant, until }, serviceAccount, config.trustDomain),
   );
   return {
     session: { id, tokenHash: sha256Hex(token), jkt, attestation, openedAt: now, principals },

@@ -60,12 +60,15 @@ export function createFeed(
   };
   /** The last configuration statement that was sent for each grant set. */
   const told = new Map<string, string>();
-  const tellConfiguration = (session: Session) => {
+  const configurationOf = (session: Session): Extract<EdgeEvent, { type: 'configuration' }> | undefined => {
     const found = statements.announced(session);
-    if (!found || told.get(found.set) === found.statement) return;
-    const { set, digest, statement } = found;
-    told.set(set, statement);
-    tell({ type: 'configuration', set, digest, statement }, 'control');
+    return found && { type: 'configuration', set: found.set, digest: found.digest, statement: found.statement };
+  };
+  const tellConfiguration = (session: Session) => {
+    const event = configurationOf(session);
+    if (!event || told.get(event.set) === event.statement) return;
+    told.set(event.set, event.statement);
+    tell(event, 'control');
   };
   const unlisten = statements.onConfiguration(() => {
     for (const session of oneOfEachSet(live)) tellConfiguration(session);
@@ -87,9 +90,8 @@ export function createFeed(
         listeners.set(listener, wanted);
         if (!wanted.control) return;
         for (const session of oneOfEachSet(live)) {
-          const found = statements.announced(session);
-          if (found)
-            listener({ type: 'configuration', set: found.set, digest: found.digest, statement: found.statement });
+          const event = configurationOf(session);
+          if (event) listener(event);
         }
       };
       if (mesh.inForce()) begin();

@@ -63,7 +63,7 @@ export async function openSession(
   }
   const { source, requestId } = event;
   const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
-  const lease = { leaseUntil: session.openedAt + context.leaseSeconds, awaitingHeartbeat: false };
+  const lease = { leaseUntil: session.openedAt + context.config.leaseSeconds, awaitingHeartbeat: false };
   const live = createLiveSession(session, lease);
   const { changes, written } = together({
     changes: (tx) => {
@@ -207,9 +207,9 @@ function end(context: SessionContext, live: Live, cause: CloseCause): void {
   live.ended = { cause, at: now };
   live.abort.abort();
   context.live.remove(live);
-  context.onClosed(cause);
+  context.metrics.closed(cause);
   context.feed.closed(id, cause);
-  const tokensUntil = now + context.tokenSeconds;
+  const tokensUntil = now + context.config.tokenSeconds;
   context.revocations.add(
     revokedPrincipals(live.svids, principals, !context.denies(cause)).map((one) => ({
       ...one,

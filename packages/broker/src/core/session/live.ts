@@ -64,8 +64,8 @@ export function createLiveSession(session: Session, lease: Pick<Live, 'leaseUnti
 }
 
 /**
- * What is remembered of a session for a while after it has ended, so that error responses can state why it ended, and
- * late reports about it name its owner.
+ * The members of a session that are remembered for a while after it has ended, so that error responses can state why it
+ * ended, and late reports about it name its owner.
  */
 export interface EndedSession extends Pick<Session, 'id' | 'jkt' | 'principals'> {
   readonly cause: CloseCause;

@@ -3,28 +3,20 @@
  * the revoked principals whose SVIDs may still be valid.
  */
 import type { Attestation } from '@meshpass/identity';
-import { type Clock, toUnixSeconds } from '../../base/index.ts';
+import { toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
-import type { Store } from '../../store/index.ts';
-import type { DenialPredicate } from './deny/ended.ts';
-import { type LeaseTerms, leaseEndAfterOutage, recordGracePeriod } from './leases.ts';
+import type { SessionContext } from './context.ts';
+import { leaseEndAfterOutage, recordGracePeriod } from './leases.ts';
 import { createLiveSession, type Live } from './live.ts';
 import { parseSignIns, serializeSignIns } from './rows.ts';
 import type { GrantGain } from './session.ts';
 
-/**
- * Reads the live sessions and the revoked principals from the store.
- * @param terms the lease durations, and the lifetime of identity tokens in seconds. The tokens of an ended session are
- *   rejected for that long.
- * @param denies returns whether the mesh denies sessions that were closed for the given cause, under the current
- *   configuration
- */
-export async function restoreState(
-  store: Store,
-  clock: Clock,
-  terms: LeaseTerms & { readonly tokenSeconds: number },
-  denies: DenialPredicate,
-) {
+/** The part of the context that exists before the sessions are restored. */
+type RestoreContext = Pick<SessionContext, 'store' | 'clock' | 'config' | 'denies'>;
+
+/** Reads the live sessions and the revoked principals from the store. */
+export async function restoreState(context: RestoreContext) {
+  const { store, clock, config } = context;
   const rows = await store.db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).execute();
   const principals = await store.db
     .selectFrom('session_principals as p')
@@ -35,7 +27,7 @@ export async function restoreState(
     .execute();
   const now = toUnixSeconds(clock);
   const ofSession = Map.groupBy(principals, (principal) => principal.session_id);
-  await recordGracePeriod(store, leaseEndAfterOutage(now, terms, rows.length, undefined));
+  await recordGracePeriod(store, leaseEndAfterOutage(now, config, rows.length, undefined));
   for (const row of rows) {
     const graced = row.sign_ins && gracedSignIns(row.sign_ins, now);
     if (graced === row.sign_ins) continue;
@@ -60,7 +52,7 @@ export async function restoreState(
       })),
     };
     const graced = row.graced_until ? toUnixSeconds(row.graced_until) : undefined;
-    const leaseUntil = leaseEndAfterOutage(now, terms, rows.length, graced);
+    const leaseUntil = leaseEndAfterOutage(now, config, rows.length, graced);
     const live = createLiveSession(session, { leaseUntil, awaitingHeartbeat: true });
     for (const { spiffe_id, last_not_after } of own) {
       if (last_not_after === null) continue;
@@ -69,19 +61,16 @@ export async function restoreState(
     }
     return live;
   });
-  return { sessions, revoked: await listRevokedPrincipals(store, clock, terms.tokenSeconds, denies) };
+  return { sessions, revoked: await listRevokedPrincipals(context) };
 }
 
 /**
- * Lists the principals whose access has ended but whose SVID or identity token may still be valid.
- * @param tokenSeconds the lifetime of identity tokens, in seconds
+ * Lists the principals whose access has ended but whose SVID or identity token may still be valid. The tokens of an
+ * ended session are rejected until they expire.
  * @param sessionId limits the list to the principals of this session
  */
 export async function listRevokedPrincipals(
-  store: Store,
-  clock: Clock,
-  tokenSeconds: number,
-  denies: DenialPredicate,
+  { store, clock, config: { tokenSeconds }, denies }: RestoreContext,
   sessionId?: string,
 ): Promise<RevokedPrincipal[]> {
   const rows = await store.db

@@ -1,6 +1,7 @@
 /** Defines sessions and their principals. A session is the access that a workspace currently has under its grants. */
 import type { Approved } from '@meshpass/access';
 import { type Attestation, formatSpiffe, grantNamespace } from '@meshpass/identity';
+import { sha256Base64url } from '@meshpass/identity/hash';
 
 /** The maximum duration of a session, in seconds. A Codespace runs for at most 12 hours. */
 export const HARD_LIMIT_SECONDS = 12 * 3600;
@@ -94,6 +95,13 @@ export function principalUnder(
   now = Number.NEGATIVE_INFINITY,
 ): Principal | undefined {
   return principals.find((one) => one.grant === grant && one.until > now);
+}
+
+/** Returns a version string that changes whenever the response to `GET /services` changes. */
+export function servicesVersion(mesh: { readonly version: () => string | number }, { principals }: Session): string {
+  // Sort the principals, because their order may change when a session is restored.
+  const sorted = principals.toSorted((a, b) => (a.grant < b.grant ? -1 : 1));
+  return `${mesh.version()}/${sha256Base64url(JSON.stringify(sorted)).slice(0, 16)}`;
 }
 
 /** The causes that satisfy the access file's approval requirement. */

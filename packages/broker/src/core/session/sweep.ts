@@ -2,9 +2,7 @@
 import { sql } from 'kysely';
 import { deleteOldLosses } from '../../attest/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
-import type { Revoker } from '../../mesh/index.ts';
-import type { Store } from '../../store/index.ts';
-import { type SignInContext, sweepSignIns } from '../sign-in/sign-in.ts';
+import { sweepSignIns } from '../sign-in/sign-in.ts';
 import type { SessionContext } from './context.ts';
 import type { GainQueue } from './gain/queue.ts';
 import { closeSession } from './lifecycle.ts';
@@ -14,21 +12,15 @@ import { touch } from './touch.ts';
 const SWEEP_MS = 250;
 const MAINTAIN_MS = 60_000;
 
-export interface SweepContext extends SignInContext {
-  readonly store: Store;
-  readonly revoker: Pick<Revoker, 'collectOrphans'>;
-  readonly gains: Pick<GainQueue, 'add'>;
-}
-
 /**
  * Starts the periodic session sweep and store maintenance.
  * @returns a function that stops both
  */
-export function startSessionSweep(context: SweepContext): () => void {
+export function startSessionSweep(context: SessionContext, gains: Pick<GainQueue, 'add'>): () => void {
   const { store } = context;
   const sweeping = setInterval(() => {
     if (!store.isLeader()) return;
-    sweepSessions(context, context.gains.add);
+    sweepSessions(context, gains.add);
     sweepSignIns(context);
   }, SWEEP_MS);
   const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
@@ -46,7 +38,7 @@ export function startSessionSweep(context: SweepContext): () => void {
  * @param onPassed called for each live session that lost a grant at its time limit, because the access file may now
  *   allow that grant without an approval
  */
-function sweepSessions(context: SessionContext, onPassed: (live: Live) => void = () => {}): void {
+function sweepSessions(context: SessionContext, onPassed: (live: Live) => void): void {
   const now = toUnixSeconds(context.clock);
   // Closing a session deletes it from the map, which is safe during iteration.
   for (const live of context.live.all()) {
@@ -59,7 +51,7 @@ function sweepSessions(context: SessionContext, onPassed: (live: Live) => void =
   }
 }
 
-async function maintain(context: SweepContext): Promise<void> {
+async function maintain(context: SessionContext): Promise<void> {
   const { live, mesh, revoker, store } = context;
   try {
     const now = timestamp(toUnixSeconds(context.clock));

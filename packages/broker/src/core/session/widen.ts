@@ -66,7 +66,8 @@ export function gain(
     if (until <= now) throw notGiven(name, 'it has expired');
     const held = principalUnder(live.session, name)?.until ?? 0;
     const gains = [{ grant: name, until: Math.max(until, held), reason: found.reason }];
-    await widenSession(context, live, gains, { cause, until: wanted, event, together }, decided(until));
+    const decision = decided(until);
+    await widenSession(context, live, gains, { cause, until: wanted, event, together, decision });
   });
 }
 
@@ -77,27 +78,20 @@ export function gain(
  * @throws MeshpassError `store_unavailable`, `overloaded`. A gain that could not be stored has no effect.
  */
 export function addEntitledGrants(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
-  return context.settling.inTurn(workspaceKey(live), (together) => gainAll(context, live, cause, together));
-}
-
-async function gainAll(
-  context: SessionContext,
-  live: Live,
-  wanted: GainCause | undefined,
-  together: WithPendingCuts,
-): Promise<boolean> {
-  const done = new Set<GainCause>();
-  for (;;) {
-    if (live.ended || !context.mesh.inForce()) return done.size > 0;
-    // Decide again for each cause, because the session may have lost grants during the previous write.
-    const gains = gainsOf(context, live.session, wanted).filter((one) => !done.has(one.cause));
-    const cause = gains[0]?.cause;
-    if (cause === undefined) return done.size > 0;
-    done.add(cause);
-    const event = gainEvent(context, live.session);
-    const ofCause = gains.filter((one) => one.cause === cause);
-    await widenSession(context, live, ofCause, { cause, event, together });
-  }
+  return context.settling.inTurn(workspaceKey(live), async (together) => {
+    const done = new Set<GainCause>();
+    while (!live.ended && context.mesh.inForce()) {
+      // Decide again for each cause, because the session may have lost grants during the previous write.
+      const gains = gainsOf(context, live.session, cause).filter((one) => !done.has(one.cause));
+      const next = gains[0]?.cause;
+      if (next === undefined) break;
+      done.add(next);
+      const event = gainEvent(context, live.session);
+      const ofCause = gains.filter((one) => one.cause === next);
+      await widenSession(context, live, ofCause, { cause: next, event, together });
+    }
+    return done.size > 0;
+  });
 }
 
 /** Returns the grants that a session is entitled to but does not have yet, or that it could keep for longer. */
@@ -122,14 +116,6 @@ function gainsOf(
   return gains.filter(({ grant }) => held.has(grant) || room-- > 0);
 }
 
-/** A write that runs during the workspace's turn (see write-queue.ts). */
-interface Turn {
-  /** The audit event for the decision. */
-  readonly event: AuditEvent;
-  /** Adds the workspace's pending access removals to a write (see write-queue.ts). */
-  readonly together: WithPendingCuts;
-}
-
 /** A grant to add or extend. */
 interface Gain {
   readonly grant: string;
@@ -147,10 +133,15 @@ async function widenSession(
   context: SessionContext,
   live: Live,
   gains: readonly Gain[],
-  request: Turn & { readonly cause: GainCause; readonly until?: number },
-  decision?: Write,
+  request: {
+    readonly cause: GainCause;
+    readonly until?: number;
+    readonly event: AuditEvent;
+    readonly together: WithPendingCuts;
+    readonly decision?: Write;
+  },
 ): Promise<void> {
-  const { cause, until: ownLimit } = request;
+  const { cause, until: ownLimit, decision } = request;
   const gained: GrantGain = { cause, at: toUnixSeconds(context.clock), until: ownLimit };
   const { session } = live;
   const held = new Map(session.principals.map((one) => [one.grant, one]));
@@ -162,7 +153,7 @@ async function widenSession(
     `${session.id.slice(0, 12)}-${context.random(4).toString('hex')}`,
   );
   const added = fresh.map(({ grant, until }) =>
-    principalOf({ grant, until, gained }, serviceAccount, context.trustDomain),
+    principalOf({ grant, until, gained }, serviceAccount, context.config.trustDomain),
   );
   const prolonged = gains.flatMap(({ grant, until }) => {
     const one = held.get(grant);
@@ -192,7 +183,9 @@ async function widenSession(
       const longer = new Map(prolonged.map((one) => [one.spiffeId, one]));
       const kept = live.session.principals.map((one) => longer.get(one.spiffeId) ?? one);
       replacePrincipals(context, live, [...kept, ...added]);
-      for (const _ of added) context.onGained(live, cause);
+      for (const _ of added) context.metrics.gained(cause);
+      // Request the configuration early, so that istiod has responded by the time the agent needs it.
+      context.control.announced(live.session);
       // Changes that arrived during the write were not applied to the new grants, which were not in memory yet. Apply
       // them now.
       touch(context, live).catch(context.onFailure);

@@ -7,9 +7,8 @@ import { isSignInTrusted } from '@meshpass/access';
 import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
-import type { SignInVerifier } from '../../attest/index.ts';
 import { type AuditEvent, type AuditRow, annotateEvent, type Origin, recordAllowed } from '../../audit/index.ts';
-import { type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
+import { runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { unknownIssuerError } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from '../session/context.ts';
@@ -19,18 +18,7 @@ import { serializeSignIns } from '../session/rows.ts';
 import { touch } from '../session/touch.ts';
 import { addEntitledGrants } from '../session/widen.ts';
 import { SET_SIGN_INS } from '../statements.ts';
-import { type Logout, logoutMatchesSignIn, type RecentLogouts } from './recent-logouts.ts';
-
-export interface SignInContext extends SessionContext {
-  readonly attestSignIn: SignInVerifier | undefined;
-  /** Serializes changes to the sign-ins of a session. */
-  readonly mutex: KeyedMutex;
-  readonly recentLogouts: RecentLogouts;
-  readonly onSignIn: (issuer: string, outcome: SignInOutcome) => void;
-}
-
-/** The outcome of a sign-in, for metrics. */
-export type SignInOutcome = 'added' | 'confirmed' | 'refused' | 'signed_out' | 'lapsed';
+import { type Logout, logoutMatchesSignIn } from './recent-logouts.ts';
 
 /** The reasons why a sign-in can end. */
 export type SignInEnd = Extract<CloseCause, 'signed_out' | 'sign_in_lapsed'>;
@@ -46,22 +34,22 @@ const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
  *   SignInVerifier
  */
 export async function addSignIn(
-  context: SignInContext,
+  context: SessionContext,
   live: Live,
   { issuer, id_token: token }: SignInRequest,
   event: AuditEvent,
 ): Promise<void> {
   annotateEvent(event, { target: issuer, proofHash: sha256Hex(token) });
   try {
-    await runExclusive(context.mutex, live.session.id, () => add(context, live, issuer, token, event));
+    await runExclusive(context.signInTurns, live.session.id, () => add(context, live, issuer, token, event));
   } catch (thrown) {
-    context.onSignIn(knownIssuer(context, issuer), 'refused');
+    context.metrics.signIn(knownIssuer(context, issuer), 'refused');
     throw thrown;
   }
 }
 
 async function add(
-  context: SignInContext,
+  context: SessionContext,
   live: Live,
   issuer: string,
   token: string,
@@ -105,7 +93,7 @@ async function add(
   });
   if (!live.ended && isSignedOut(context, live, signIn)) await storeSignIns(context, live, []);
   requireNotEnded(context, live, signIn);
-  context.onSignIn(issuer, previous ? 'confirmed' : 'added');
+  context.metrics.signIn(issuer, previous ? 'confirmed' : 'added');
   if (context.mesh.inForce()) {
     await touch(context, live);
     await addEntitledGrants(context, live, 'signed_in');
@@ -118,7 +106,7 @@ async function add(
  * @returns a promise that resolves once the change has been stored, or immediately if the session has no such sign-in
  */
 export async function endSignIn(
-  context: SignInContext,
+  context: SessionContext,
   live: Live,
   issuer: string,
   origin: Origin = {},
@@ -137,7 +125,7 @@ export async function endSignIn(
 }
 
 /** Ends sign-ins that were not confirmed in time. */
-export function sweepSignIns(context: SignInContext): void {
+export function sweepSignIns(context: SessionContext): void {
   const now = toUnixSeconds(context.clock);
   for (const live of context.live.all()) {
     for (const signIn of live.session.attestation.signIns ?? []) {
@@ -152,7 +140,7 @@ export function sweepSignIns(context: SignInContext): void {
  * Ends all sign-ins that are affected by a logout at the issuer.
  * @returns the number of affected sessions
  */
-export async function signOutEverywhere(context: SignInContext, out: Logout, origin: Origin): Promise<number> {
+export async function signOutEverywhere(context: SessionContext, out: Logout, origin: Origin): Promise<number> {
   context.recentLogouts.remember(out);
   const concerned = [...context.live.all()].filter((live) =>
     live.session.attestation.signIns?.some((signIn) => logoutMatchesSignIn(out, signIn)),
@@ -162,7 +150,7 @@ export async function signOutEverywhere(context: SignInContext, out: Logout, ori
 }
 
 /** Ends the sign-ins of a newly opened or restored session if they are affected by a recent logout. */
-export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
+export function endLoggedOutSignIns(context: SessionContext, live: Live): void {
   for (const signIn of live.session.attestation.signIns ?? []) {
     const out = context.recentLogouts.find(signIn);
     if (out) endSignIn(context, live, signIn.issuer, {}, out).catch(context.onFailure);
@@ -170,10 +158,10 @@ export function endLoggedOutSignIns(context: SignInContext, live: Live): void {
 }
 
 /** Removes the access that depends on a sign-in that has lapsed or ended. */
-async function settle(context: SignInContext, live: Live, signIn: SignIn, cause: SignInEnd, origin: Origin) {
+async function settle(context: SessionContext, live: Live, signIn: SignIn, cause: SignInEnd, origin: Origin) {
   const { issuer, subject } = signIn;
   const { attestation } = live.session;
-  context.onSignIn(issuer, cause === 'signed_out' ? 'signed_out' : 'lapsed');
+  context.metrics.signIn(issuer, cause === 'signed_out' ? 'signed_out' : 'lapsed');
   const members = { target: issuer, detail: { cause, sign_in: { subject } } };
   const row = endedRow(context, 'sign_in.end', live.session, origin, members, ENDED_BECAUSE[cause]);
   const stored = storeSignIns(context, live, [row]);
@@ -183,7 +171,7 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
   await stored;
 }
 
-function storeSignIns(context: SignInContext, live: Live, audit: readonly AuditRow[]): Promise<void> {
+function storeSignIns(context: SessionContext, live: Live, audit: readonly AuditRow[]): Promise<void> {
   return context.settling.cut(workspaceKey(live), (tx) => {
     const { id, attestation } = live.session;
     tx.write(SET_SIGN_INS, { id, sign_ins: serializeSignIns(attestation) });
@@ -192,7 +180,7 @@ function storeSignIns(context: SignInContext, live: Live, audit: readonly AuditR
 }
 
 /** Whether the current access file trusts the sign-in. Assumed to be true if no access file is in effect. */
-function isCurrent({ mesh }: Pick<SignInContext, 'mesh'>, signIn: SignIn): boolean {
+function isCurrent({ mesh }: Pick<SessionContext, 'mesh'>, signIn: SignIn): boolean {
   return !mesh.inForce() || isSignInTrusted(signIn, mesh.access().trust);
 }
 
@@ -200,17 +188,17 @@ function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn
   return [...signIns.filter(({ issuer }) => issuer !== signIn.issuer), signIn];
 }
 
-function requireNotEnded(context: SignInContext, live: Live, signIn: SignIn): void {
+function requireNotEnded(context: SessionContext, live: Live, signIn: SignIn): void {
   if (live.ended) throw sessionClosedError(live.ended.cause);
   if (isSignedOut(context, live, signIn))
     throw new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`);
 }
 
-function isSignedOut({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): boolean {
+function isSignedOut({ recentLogouts }: SessionContext, { session }: Live, signIn: SignIn): boolean {
   return recentLogouts.find(signIn) !== undefined || isSignInEnded(session.attestation, signIn);
 }
 
-function knownIssuer({ mesh }: SignInContext, issuer: string): string {
+function knownIssuer({ mesh }: SessionContext, issuer: string): string {
   const known = mesh.inForce() && mesh.access().trust.issuers.some(({ name }) => name === issuer);
   return known ? issuer : 'unknown';
 }

@@ -4,37 +4,20 @@
  * with its audit row, and respond. A step that fails throws an error. This ends the exchange, and http/route.ts records
  * the refusal in the audit log.
  */
-import type { Access } from '@meshpass/access';
-import { type Attestation, exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
+import { exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type Attestor, type Presenter, parseSubjectToken, type SignInVerifier } from '../../attest/index.ts';
+import { type Presenter, parseSubjectToken } from '../../attest/index.ts';
 import { type AuditEvent, annotateEvent, identityMembers } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type AttestationResult, requirePrintable, unknownIssuerError } from '../../issuers/index.ts';
-import { kubernetesAccess, meshInfo, type ResponseSources, sessionInfo } from '../session/answers.ts';
-import { authorizeSession } from '../session/authorize.ts';
+import { kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
+import { authorizeSession, type Proven } from '../session/authorize.ts';
 import type { SessionContext } from '../session/context.ts';
 import { openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { grantsOf, sessionExpiry } from '../session/session.ts';
 import { touch } from '../session/touch.ts';
-import type { Evidence } from '../watch/audit-event-handler.ts';
 import type { TokenForm } from './form.ts';
-
-/** The dependencies of the token exchange. */
-export interface ExchangeContext extends SessionContext {
-  readonly attest: Attestor;
-  /** Verifies sign-ins. Absent if no issuer supports sign-ins. */
-  readonly attestSignIn?: SignInVerifier | undefined;
-  readonly answers: ResponseSources;
-  /** Called for each session that is opened, with the access file that authorized it. */
-  readonly onOpened?: (live: Live, decidedBy: Access) => void;
-  /**
-   * Called for every attestation, whether it was granted or refused, because either may reveal that a live session has
-   * lost something.
-   */
-  readonly onEvidence?: (evidence: Evidence) => void;
-}
 
 /** A request from a client whose key has been verified. */
 export interface ExchangeRequest {
@@ -48,18 +31,13 @@ export interface ExchangeRequest {
   readonly event: AuditEvent;
 }
 
-/** A session that was opened, and the response to its client. */
-export interface TokenExchangeResult {
-  readonly live: Live;
-  readonly answer: SessionResponse;
-}
-
 /**
  * Exchanges a proof for a session.
+ * @returns the session that was opened, and the response to its client
  * @throws MeshpassError `request_timeout`, and the errors of attest(), authorizeSession() and openSession()
  */
-export async function exchangeProof(context: ExchangeContext, request: ExchangeRequest): Promise<TokenExchangeResult> {
-  const { replay, ...attested } = await attestProof(context, request);
+export async function exchangeProof(context: SessionContext, request: ExchangeRequest) {
+  const attested = await attestProof(context, request);
   const { jkt, event } = request;
   // Exchanges for the same workspace run one after another, so that the later session replaces the earlier one both in
   // memory and in the store.
@@ -69,14 +47,15 @@ export async function exchangeProof(context: ExchangeContext, request: ExchangeR
     if (request.hungUp())
       throw new MeshpassError('request_timeout', 'The client disconnected before its session was opened.');
 
-    const authorized = await authorizeSession(context, { ...attested, replay, jkt, event });
+    const authorized = await authorizeSession(context, { ...attested, jkt, event });
     const { session, token, access, checked } = authorized;
     const onLive = (live: Live) => {
       // Changes that were applied before the session was live did not affect it, so apply them now.
       if (context.mesh.access() !== access || context.losses.now() !== checked)
         touch(context, live).catch(context.onFailure);
-      context.onOpened?.(live, access);
+      context.onOpened(live, access);
     };
+    const { replay } = attested;
     const live = await openSession(context, { session, replay, event, onLive }, together);
     // If responding fails, the client never receives the token. The session then ends when its lease expires, or when
     // its workspace opens another one.
@@ -84,17 +63,7 @@ export async function exchangeProof(context: ExchangeContext, request: ExchangeR
   });
 }
 
-/**
- * An attestation, the value of the loss counter before the issuer was queried, and the replay key of a single-use
- * proof.
- */
-interface Proven {
-  readonly attestation: Attestation;
-  readonly replay: AttestationResult['replay'] | undefined;
-  readonly lossCount: number;
-}
-
-async function attestProof(context: ExchangeContext, request: ExchangeRequest): Promise<Proven> {
+async function attestProof(context: SessionContext, request: ExchangeRequest): Promise<Proven> {
   const { form, jkt, dpop, event } = request;
   annotateEvent(event, { proofHash: sha256Hex(form.subjectToken) });
   try {
@@ -108,33 +77,31 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
     identified(attested.attestation);
     const proven = requirePrintable(attested.attestation);
-    context.onEvidence?.({ attestation: proven });
-    const { attestation, replay } = await withSignIn(context, request, proven, once);
-    annotateEvent(event, { detail: { attestor: attestation.attestor, workspace: attestation.workspace, presence } });
-    return { attestation, lossCount, replay };
+    context.onEvidence({ attestation: proven });
+    annotateEvent(event, { detail: { attestor: proven.attestor, workspace: proven.workspace, presence } });
+    return { ...(await withSignIn(context, request, { attestation: proven, replay: once })), lossCount };
   } catch (thrown) {
     const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
-    if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
+    if (typeof codespaceId === 'number') context.onEvidence({ codespaceId });
     throw thrown;
   }
 }
 
 /** Adds the sign-in that was sent along with the proof, if any. */
 async function withSignIn(
-  { attestSignIn }: ExchangeContext,
+  { attestSignIn }: SessionContext,
   { form: { signIn: given }, jkt }: ExchangeRequest,
-  attestation: Attestation,
-  replay: AttestationResult['replay'],
-): Promise<Pick<Proven, 'attestation' | 'replay'>> {
-  if (!given) return { attestation, replay };
+  attested: AttestationResult,
+): Promise<AttestationResult> {
+  if (!given) return attested;
   if (!attestSignIn) throw unknownIssuerError(given.issuer);
-  if (replay)
+  if (attested.replay)
     throw new MeshpassError(
       'request_malformed',
       'This proof cannot be combined with a sign-in. Open the session, then sign in.',
     );
-  const { signIn, replay: once } = await attestSignIn(given.issuer, given.token, { jkt });
-  return { attestation: { ...attestation, signIns: [signIn] }, replay: once };
+  const { signIn, replay } = await attestSignIn(given.issuer, given.token, { jkt });
+  return { attestation: { ...attested.attestation, signIns: [signIn] }, replay };
 }
 
 function presenceOf({ presence }: TokenForm, dpop: string): Presenter['presence'] {
@@ -152,15 +119,15 @@ function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
     throw new MeshpassError('request_malformed', 'The audience parameter applies to session tokens, not to proofs.');
 }
 
-function answer(context: ExchangeContext, { session }: Live, token: string): SessionResponse {
-  const kubernetes = kubernetesAccess(context.answers, session);
+function answer(context: SessionContext, { session }: Live, token: string): SessionResponse {
+  const kubernetes = kubernetesAccess(context, session);
   return {
     access_token: token,
     issued_token_type: ACCESS_TOKEN,
     token_type: 'DPoP',
     expires_in: sessionExpiry(session) - toUnixSeconds(context.clock),
-    session: sessionInfo(context.answers, session),
-    mesh: meshInfo(context.answers),
+    session: sessionInfo(context, session),
+    mesh: meshInfo(context),
     services: [...context.mesh.services(grantsOf(session))],
     ...(kubernetes && { kubernetes }),
   };

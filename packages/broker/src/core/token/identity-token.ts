@@ -9,18 +9,6 @@ import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import { grantsOf, type Session, sessionExpiry } from '../session/session.ts';
-import type { RotatingSigner } from './signer.ts';
-
-/** The dependencies of token issuance. */
-export interface TokenContext extends SessionContext {
-  readonly signer: Pick<RotatingSigner, 'sign' | 'kid' | 'knows'>;
-  readonly config: {
-    /** The `iss` claim of all tokens. */
-    readonly publicUrl: string;
-    /** The `aud` claim of identity tokens. */
-    readonly tokenAudience: string;
-  };
-}
 
 /** An authenticated request for a token. */
 export interface DeriveRequest {
@@ -35,7 +23,7 @@ export interface DeriveRequest {
  * Issues either an identity token, or an ID token for an audience that the access file allows.
  * @throws MeshpassError `request_malformed`, `audience_not_allowed`, `session_closed`, `store_unavailable`
  */
-export async function deriveToken(context: TokenContext, request: DeriveRequest): Promise<TokenResponse> {
+export async function deriveToken(context: SessionContext, request: DeriveRequest): Promise<TokenResponse> {
   const { live, audience, type = JWT_TOKEN_TYPE, event } = request;
   annotateEvent(event, { target: audience ?? context.config.tokenAudience });
   const issued = await issue(context, audience, type, live);
@@ -65,7 +53,7 @@ interface IssuedToken {
 }
 
 async function issue(
-  context: TokenContext,
+  context: SessionContext,
   audience: string | undefined,
   type: string,
   live: Live,
@@ -91,7 +79,7 @@ async function issue(
  * Issues the token that requests in the mesh carry. If more than half of the cached token's lifetime remains, that
  * token is returned instead.
  */
-async function issueIdentityToken(context: TokenContext, live: Live): Promise<IssuedToken> {
+async function issueIdentityToken(context: SessionContext, live: Live): Promise<IssuedToken> {
   const { mesh, signer, config } = context;
   const now = toUnixSeconds(context.clock);
   const kept = live.identityToken;
@@ -118,7 +106,7 @@ async function issueIdentityToken(context: TokenContext, live: Live): Promise<Is
 }
 
 /** Issues an ID token for an audience outside the mesh. The token reveals only the user and the workspace. */
-async function issueIdToken(context: TokenContext, session: Session, audience: string): Promise<IssuedToken> {
+async function issueIdToken(context: SessionContext, session: Session, audience: string): Promise<IssuedToken> {
   const { workspace, login } = session.attestation;
   return await sign(context, session, audience, {
     login,
@@ -132,10 +120,10 @@ async function issueIdToken(context: TokenContext, session: Session, audience: s
   });
 }
 
-async function sign(context: TokenContext, session: Session, audience: string, claims: object): Promise<IssuedToken> {
+async function sign(context: SessionContext, session: Session, audience: string, claims: object): Promise<IssuedToken> {
   const now = toUnixSeconds(context.clock);
   const jti = context.random(16).toString('base64url');
-  const expiresAt = Math.min(now + context.tokenSeconds, sessionExpiry(session));
+  const expiresAt = Math.min(now + context.config.tokenSeconds, sessionExpiry(session));
   const { subject } = session.attestation;
   // `aud` is an array even if there is only one audience. Envoy accepts both forms, but some of Istio's matchers accept
   // only arrays.

@@ -55,9 +55,6 @@ export interface KeyStatus {
   readonly until?: string;
 }
 
-/** Rotates the signing key. Created by `createKeyRotation`. */
-export type KeyRotation = ReturnType<typeof createKeyRotation>;
-
 const LOOK_MS = 1_000;
 /**
  * How long agents have to renew their tokens before sidecars start to reject tokens that were signed with a stolen key,
@@ -296,9 +293,9 @@ function describe(context: RotationContext, inMesh: (kid: string) => boolean): r
 }
 
 /** The dependencies of a key rotation. */
-interface RotationContext
-  extends RotationRules,
-    Pick<SessionContext, 'audit' | 'tokenSeconds' | 'clock' | 'random' | 'onFailure'> {
+interface RotationContext extends RotationRules, Pick<SessionContext, 'audit' | 'clock' | 'random' | 'onFailure'> {
+  /** The lifetime of identity tokens, in seconds. */
+  readonly tokenSeconds: number;
   readonly journal: Pick<Journal, 'transaction'>;
   readonly signer: RotatingSigner;
   readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;

@@ -8,16 +8,12 @@
 
 import type { Attestation } from '@meshpass/identity';
 import { isTeamById, organizationOf } from '../../attest/index.ts';
+import type { Evidence } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import type { CodespaceEvent, GithubAuditEvent, MemberEvent } from './audit-events.ts';
 import { recheckCodespace, toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './codespaces.ts';
 import type { MemberWatch } from './members.ts';
 import { createRechecks, type WatchContext } from './rechecks.ts';
-
-/**
- * Either an attestation that GitHub has just confirmed, or the id of a Codespace that it has just failed to confirm.
- */
-export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
 /** The maximum age (in milliseconds) and number of past events that are applied to a newly opened session. */
 const RECENT_MS = 60_000;

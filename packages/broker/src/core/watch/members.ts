@@ -177,7 +177,7 @@ async function lostMemberships(
   ]);
   const isSame = found?.user.id === user.id;
   if (!isSame && !listed) {
-    // The lists of a sweep are the second evidence. Without them, GitHub is asked for more.
+    // The lists of a sweep are the second evidence. Without them, query GitHub for more.
     const answers = [queries.hasLogin(organization, user), hasMembers(read, organization, org)];
     if (!(await Promise.all(answers)).every(Boolean)) return [];
   }

@@ -16,16 +16,10 @@ import { createMemberWatch } from './members.ts';
 import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
 import type { WatchContext } from './rechecks.ts';
 
+/** The dependencies of the watch. By default, it waits by a timer. */
 export interface WatchOptions
   extends Pick<WatchContext, 'read' | 'rateLimiter' | 'sessions' | 'onFailure'>,
-    Partial<Pick<WatchContext, 'wait'>> {
-  /** The minimum number of seconds between sweeps. The rate limit may delay them further. */
-  readonly config: { readonly githubSweepSeconds: number; readonly githubMemberSeconds: number };
-  /** The token for GitHub's audit log stream, or undefined if the broker does not accept the stream. */
-  readonly eventToken?: string | undefined;
-  /** Called with the number of received events that concern Codespaces or members. */
-  readonly onEvents: (count: number) => void;
-}
+    Partial<Pick<WatchContext, 'wait'>> {}
 
 interface Task {
   readonly rounds: ReturnType<RateLimiter['rounds']>;
@@ -43,9 +37,9 @@ const MAX_BACKOFF_MS = 60_000;
 const MAX_SLEEP_MS = 60_000;
 
 /** Starts watching GitHub for changes that end sessions or grants. */
-export function startGithubWatch({ config, eventToken, onEvents, ...options }: WatchOptions) {
+export function startGithubWatch(options: WatchOptions) {
   const { read, rateLimiter, sessions, onFailure } = options;
-  const { clock, mesh } = sessions;
+  const { clock, mesh, config, metrics, githubEventToken } = sessions;
   const stopping = new AbortController();
   const { signal: stopped } = stopping;
   const { wait = (ms, signal) => pause(ms, signal, { ref: false }) } = options;
@@ -54,7 +48,7 @@ export function startGithubWatch({ config, eventToken, onEvents, ...options }: W
   const members = createMemberWatch(sessions);
   const handler = createAuditEventHandler({ ...options, wait, stopped, organization }, members);
   const handle = (events: readonly GithubAuditEvent[]) => {
-    onEvents(events.length);
+    metrics.githubEvents(events.length);
     handler.handle(events);
   };
 
@@ -115,7 +109,7 @@ export function startGithubWatch({ config, eventToken, onEvents, ...options }: W
     opened: handler.opened,
     considerEvidence: handler.considerEvidence,
     /** The routes that receive GitHub's audit log stream. */
-    routes: eventToken === undefined ? [] : githubEventRoutes(eventToken, handle),
+    routes: githubEventToken === undefined ? [] : githubEventRoutes(githubEventToken, handle),
     gauges: {
       /** Returns the seconds since the last complete Codespace sweep began, or undefined before the first one. */
       githubSweepAge: () => age(sweeping),

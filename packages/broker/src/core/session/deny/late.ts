@@ -2,7 +2,7 @@
  * Lets an operator deny the principals of a session that ended without being denied (see ended.ts). Even if a session
  * appears to have been closed by its agent, it may have been closed by an attacker who has the session's keys.
  */
-import { type CloseCause, queryStore, type Store } from '../../../store/index.ts';
+import { type CloseCause, queryStore } from '../../../store/index.ts';
 import { DENY_PRINCIPALS } from '../../statements.ts';
 import type { SessionContext } from '../context.ts';
 import { listRevokedPrincipals } from '../restore.ts';
@@ -16,11 +16,9 @@ const CAUSE: CloseCause = 'operator';
  * @returns undefined if the mesh already denies all of the session's principals, or if they are no longer valid
  * @throws MeshpassError `store_unavailable`
  */
-export async function denyEndedSession(
-  { store, denies, revocations, tokenSeconds, clock }: SessionContext & { readonly store: Store },
-  sessionId: string,
-): Promise<Write | undefined> {
-  const over = await queryStore(listRevokedPrincipals(store, clock, tokenSeconds, denies, sessionId));
+export async function denyEndedSession(context: SessionContext, sessionId: string): Promise<Write | undefined> {
+  const { denies, revocations } = context;
+  const over = await queryStore(listRevokedPrincipals(context, sessionId));
   const late = over.filter(({ undenied }) => undenied);
   if (late.length === 0) return undefined;
   const rows = late.map(({ spiffeId }) => ({ session_id: sessionId, spiffe_id: spiffeId }));

@@ -23,8 +23,9 @@ const AT_ONCE = 20;
 export type GainQueue = ReturnType<typeof startGainQueue>;
 
 /** Starts watching the time windows and the access file. Initially, all live sessions are queued. */
-export function startGainQueue(context: SessionContext, isLeader: () => boolean) {
+export function startGainQueue(context: SessionContext) {
   const { mesh, live } = context;
+  const { isLeader } = context.store;
   const stopping = new AbortController();
   const { signal } = stopping;
   const pending = new Set<Live>();
