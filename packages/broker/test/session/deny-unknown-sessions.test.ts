@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { listLostSessionPrincipals } from '../../src/core/session/deny/unknown-sessions.ts';
+import { listLostSessionPrincipals } from '../../src/core/session/deny/revoked-principals.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 

@@ -4,15 +4,11 @@
  */
 import type { Attestation } from '@meshpass/identity';
 import { toUnixSeconds } from '../../base/index.ts';
-import type { RevokedPrincipal } from '../../mesh/index.ts';
-import type { SessionContext } from './context.ts';
+import { listRevokedPrincipals, type RestoreContext } from './deny/revoked-principals.ts';
 import { leaseEndAfterOutage, recordGracePeriod } from './leases.ts';
 import { createLiveSession, type Live } from './live.ts';
 import { parseSignIns, serializeSignIns } from './rows.ts';
 import type { GrantGain } from './session.ts';
-
-/** The part of the context that exists before the sessions are restored. */
-type RestoreContext = Pick<SessionContext, 'store' | 'clock' | 'config' | 'denies'>;
 
 /** Reads the live sessions and the revoked principals from the store. */
 export async function restoreState(context: RestoreContext) {
@@ -62,43 +58,6 @@ export async function restoreState(context: RestoreContext) {
     return live;
   });
   return { sessions, revoked: await listRevokedPrincipals(context) };
-}
-
-/**
- * Lists the principals whose access has ended but whose SVID or identity token may still be valid. The tokens of an
- * ended session are rejected until they expire.
- * @param sessionId limits the list to the principals of this session
- */
-export async function listRevokedPrincipals(
-  { store, clock, config: { tokenSeconds }, denies }: RestoreContext,
-  sessionId?: string,
-): Promise<RevokedPrincipal[]> {
-  const rows = await store.db
-    .selectFrom('session_principals as p')
-    .innerJoin('sessions as s', 's.id', 'p.session_id')
-    .select(['p.namespace', 'p.service_account', 'p.spiffe_id', 'p.last_not_after', 'p.revoke_cause'])
-    .select(['s.id', 's.closed_at', 's.close_cause'])
-    .where((eb) => eb.or([eb('p.revoked_at', 'is not', null), eb('s.closed_at', 'is not', null)]))
-    .where('p.last_not_after', 'is not', null)
-    .where((eb) =>
-      eb.or([
-        eb('p.last_not_after', '>', new Date(clock())),
-        eb('s.closed_at', '>', new Date(clock() - tokenSeconds * 1000)),
-      ]),
-    )
-    .$if(sessionId !== undefined, (query) => query.where('s.id', '=', sessionId!))
-    .execute();
-  return rows.map((row) => ({
-    namespace: row.namespace,
-    serviceAccount: row.service_account,
-    spiffeId: row.spiffe_id,
-    until: Math.max(
-      toUnixSeconds(row.last_not_after!),
-      row.closed_at ? toUnixSeconds(row.closed_at) + tokenSeconds : 0,
-    ),
-    ...(row.closed_at && { sessionId: row.id }),
-    undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
-  }));
 }
 
 /**
