@@ -9,7 +9,6 @@ import {
   type AuditEvent,
   type AuditRow,
   auditRow,
-  type CollectChanges,
   createAuditEvent,
   type Origin,
   type ReplayKey,
@@ -22,9 +21,9 @@ import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS, REVOKE_PRINCIPALS, SET_L
 import type { SessionContext } from './context.ts';
 import { undeniedDetail } from './deny/ended.ts';
 import { createLiveSession, type Live, sessionMembers } from './live.ts';
-import { limitRows, principalRows, revokedRows, sessionRow } from './rows.ts';
+import { limitRows, principalRow, revokedRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
-import type { WithPendingCuts } from './write-queue.ts';
+import type { WithPendingCuts, Write } from './write-queue.ts';
 
 /** A session that is about to be opened. */
 export interface PendingSession {
@@ -62,19 +61,18 @@ export async function openSession(
     throw new MeshpassError('workspace_not_owned', why, { detail });
   }
   const { source, requestId } = event;
-  const closes = previous && closing(context, previous, { cause: 'replaced', source, requestId });
+  const replaced = previous && ending(context, previous, { cause: 'replaced', source, requestId });
   const lease = { leaseUntil: session.openedAt + context.config.leaseSeconds, awaitingHeartbeat: false };
   const live = createLiveSession(session, lease);
   const { changes, written } = together({
     changes: (tx) => {
-      closes?.(tx);
+      replaced?.changes(tx);
       tx.once(replay);
       tx.write(OPEN_SESSIONS, sessionRow(session));
-      tx.write(ADD_PRINCIPALS, ...principalRows(session));
+      tx.write(ADD_PRINCIPALS, ...session.principals.map((one) => principalRow(session.id, one)));
     },
     written: () => {
-      // The previous session may have ended while this write was in progress.
-      if (previous && !previous.ended) end(context, previous, 'replaced');
+      replaced?.written();
       context.live.add(live);
       context.feed.admit(session);
       onLive(live);
@@ -115,9 +113,9 @@ export interface CloseRequest extends Origin {
  */
 export async function closeSession(context: SessionContext, live: Live, request: CloseRequest): Promise<void> {
   if (live.ended) return;
-  const closes = closing(context, live, request);
-  end(context, live, request.cause);
-  await context.settling.cut(workspaceKey(live), closes);
+  const { changes, written } = ending(context, live, request);
+  written();
+  await context.settling.cut(workspaceKey(live), changes);
 }
 
 /**
@@ -186,37 +184,40 @@ export function workspaceKey({ session }: Live): string {
   return session.attestation.workspace.key;
 }
 
-/** Prepares the changes that end a session in the store. */
-function closing(context: SessionContext, live: Live, { cause, detail, ...origin }: CloseRequest): CollectChanges {
+/**
+ * Prepares the end of a session. `changes` end it in the store. `written` ends it in memory, so that its requests are
+ * rejected immediately, and notifies the edges and the mesh.
+ */
+function ending(context: SessionContext, live: Live, { cause, detail, ...origin }: CloseRequest): Write {
   const { session, svids } = live;
-  const undenied = undeniedDetail(revokedPrincipals(svids, session.principals, !context.denies(cause)));
-  const reason = `The session has ended: ${CLOSE_EXPLANATIONS[cause]}.`;
-  const members = { detail: { cause, ...detail, ...undenied } };
-  const row = endedRow(context, 'session.close', session, origin, members, reason);
-  const closed = { id: session.id, closed_at: timestamp(toUnixSeconds(context.clock)), close_cause: cause };
-  return (tx) => {
-    tx.write(CLOSE_SESSIONS, closed);
-    tx.audit(row);
-  };
-}
-
-/** Ends the session in memory, so that its requests are rejected immediately, and notifies the edges and the mesh. */
-function end(context: SessionContext, live: Live, cause: CloseCause): void {
+  const { id } = session;
   const now = toUnixSeconds(context.clock);
-  const { id, principals } = live.session;
-  live.ended = { cause, at: now };
-  live.abort.abort();
-  context.live.remove(live);
-  context.metrics.closed(cause);
-  context.feed.closed(id, cause);
-  const tokensUntil = now + context.config.tokenSeconds;
-  context.revocations.add(
-    revokedPrincipals(live.svids, principals, !context.denies(cause)).map((one) => ({
-      ...one,
-      sessionId: id,
-      until: Math.max(one.until, tokensUntil),
-    })),
-  );
+  const undenied = !context.denies(cause);
+  const reason = `The session has ended: ${CLOSE_EXPLANATIONS[cause]}.`;
+  const details = undeniedDetail(revokedPrincipals(svids, session.principals, undenied));
+  const members = { detail: { cause, ...detail, ...details } };
+  const row = endedRow(context, 'session.close', session, origin, members, reason);
+  return {
+    changes: (tx) => {
+      tx.write(CLOSE_SESSIONS, { id, closed_at: timestamp(now), close_cause: cause });
+      tx.audit(row);
+    },
+    written: () => {
+      // The session may have ended in the meantime, for another cause.
+      if (live.ended) return;
+      const at = toUnixSeconds(context.clock);
+      live.ended = { cause, at };
+      live.abort.abort();
+      context.live.remove(live);
+      context.metrics.closed(cause);
+      context.feed.closed(id, cause);
+      const tokensUntil = at + context.config.tokenSeconds;
+      const revoked = revokedPrincipals(svids, live.session.principals, undenied);
+      context.revocations.add(
+        revoked.map((one) => ({ ...one, sessionId: id, until: Math.max(one.until, tokensUntil) })),
+      );
+    },
+  };
 }
 
 /** Builds the audit row of access that ends, which is not the outcome of a request. */

@@ -46,11 +46,6 @@ export function parseSignIns(text: string): Required<Pick<Attestation, SignInMem
 
 type SignInMembers = 'signIns' | 'endedSignIns';
 
-/** Returns one row for each principal of a session. */
-export function principalRows(session: Session): Insertable<Tables['session_principals']>[] {
-  return session.principals.map((principal) => principalRow(session.id, principal));
-}
-
 /** Returns the database row for a principal. */
 export function principalRow(sessionId: string, principal: Principal): Insertable<Tables['session_principals']> {
   return {
