@@ -6,15 +6,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { CONFIGURATION_HEADER } from '@meshpass/identity/channel/statement';
 import { type Authentication, createSlots, type Route, refusal, route } from '../../http/index.ts';
-import type { Announcement } from '../channel/configurations.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import type { SessionCaller } from './authenticate.ts';
 
-export interface ConfigurationRoutesContext {
-  /** Provides configurations with their signed headers. */
-  readonly control: Pick<ControlChannel, 'announced' | 'onConfiguration'>;
-}
+/** Provides configurations with their signed headers. */
+type Configurations = Pick<ControlChannel, 'announced' | 'onConfiguration'>;
 
 /** The maximum time that a request can wait, in seconds. This is shorter than the idle timeouts of common proxies. */
 const LONGEST_WAIT = 25;
@@ -28,7 +25,7 @@ const READ_MS = 30_000;
 
 /** Creates the route `GET /session/configuration`. */
 export function configurationRoutes(
-  { control }: ConfigurationRoutesContext,
+  { control }: { readonly control: Configurations },
   session: Authentication<SessionCaller>,
 ): readonly Route[] {
   const answers = createSlots(MAX_ANSWERS, ANSWERS_PER_SESSION);
@@ -41,39 +38,26 @@ export function configurationRoutes(
         const wait = waitIn(request.headers.prefer);
         let announced = control.announced(live.session);
         if (wait > 0 && !announced) {
-          await firstOne({ control, live, response, seconds: wait });
+          await firstOne(control, live, response, wait);
           if (live.ended) throw sessionClosedError(live.ended.cause);
           announced = control.announced(live.session);
         }
         // This is not recorded as a decision, because all agents of the mesh retry while istiod is unavailable.
-        if (!announced) return unavailable();
-        const applied: Record<string, string> = wait > 0 ? { 'preference-applied': `wait=${wait}` } : {};
-        return send(answers, live, request, response, announced, applied);
+        if (!announced) return refusal(unavailableError(), undefined);
+        response.once('close', answers.take(live.session.id));
+        closeSlowReader(request, response);
+        const { buffer, byteOffset, byteLength } = announced.content;
+        return new Response(new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>, {
+          headers: {
+            ...(wait > 0 && { 'preference-applied': `wait=${wait}` }),
+            'content-type': 'application/json',
+            'cache-control': 'no-store',
+            [CONFIGURATION_HEADER]: announced.statement,
+          },
+        });
       },
     }),
   ];
-}
-
-/**
- * Sends a configuration to the client.
- * @throws MeshpassError `overloaded`
- */
-function send(
-  answers: ReturnType<typeof createSlots>,
-  live: Live,
-  request: IncomingMessage,
-  response: ServerResponse,
-  { statement, content }: Announcement,
-  applied: Record<string, string>,
-): Response {
-  const leave = answers.take(live.session.id);
-  closeSlowReader(request, response);
-  response.once('close', leave);
-  const headers = { ...applied, 'content-type': 'application/json', 'cache-control': 'no-store' };
-  const { buffer, byteOffset, byteLength } = content;
-  return new Response(new Uint8Array(buffer, byteOffset, byteLength) as Uint8Array<ArrayBuffer>, {
-    headers: { ...headers, [CONFIGURATION_HEADER]: statement },
-  });
 }
 
 /** Closes the connection of a client that reads a configuration too slowly. */
@@ -82,17 +66,11 @@ export function closeSlowReader(request: IncomingMessage, response: ServerRespon
   response.once('close', () => clearTimeout(slow));
 }
 
-interface Waiter extends ConfigurationRoutesContext {
-  readonly live: Live;
-  readonly response: ServerResponse;
-  readonly seconds: number;
-}
-
 /**
  * Resolves when a configuration exists, the wait times out, the session ends or the client disconnects. Only one
  * request per session can wait. A newer request replaces the older one, because the older connection may be broken.
  */
-function firstOne({ control, live, response, seconds }: Waiter): Promise<void> {
+function firstOne(control: Configurations, live: Live, response: ServerResponse, seconds: number): Promise<void> {
   const { signal } = live.abort;
   live.waiting?.end();
   return new Promise((resolve) => {
@@ -118,13 +96,9 @@ function firstOne({ control, live, response, seconds }: Waiter): Promise<void> {
   });
 }
 
-function unavailable(): Response {
-  return refusal(
-    new MeshpassError('configuration_unavailable', 'istiod has not yet responded for all of your grants. Try again.', {
-      retryAfter: 2,
-    }),
-    undefined,
-  );
+function unavailableError(): MeshpassError {
+  const message = 'istiod has not yet responded for all of your grants. Try again.';
+  return new MeshpassError('configuration_unavailable', message, { retryAfter: 2 });
 }
 
 /** Returns how long the client wants to wait, in seconds (RFC 7240 section 4.3). */

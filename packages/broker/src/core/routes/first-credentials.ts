@@ -14,38 +14,39 @@ import { grantsOf } from '../session/session.ts';
 import type { TokenForm } from '../token/form.ts';
 import { deriveToken } from '../token/identity-token.ts';
 
-/** A session that was just opened, together with the form and the audit event of its exchange. */
-export interface OpenedSession {
-  readonly live: Live;
-  readonly form: TokenForm;
-  /** The audit event of the exchange, including its source address. */
-  readonly event: AuditEvent;
-}
-
 /** The credentials to include in the response. */
-export type InitialCredentials = Pick<SessionResponse, 'certificates' | 'identity_token' | 'configuration'>;
+type InitialCredentials = Pick<SessionResponse, 'certificates' | 'identity_token' | 'configuration'>;
 
 /**
  * The maximum time to wait for the certificates, in milliseconds. Even under load, the agent must receive its session
  * token before its request times out.
  */
 const CERTIFICATES_MS = 2_000;
+
 /**
- * Issues the initial credentials of a session.
+ * Issues the initial credentials of a session that was just opened.
  * @param renewals the slots for requests from sessions. If no slot is free, no credentials are issued.
+ * @param csrs the CSRs that were sent along with the proof
+ * @param exchange the audit event of the exchange, including its source address
  */
 export async function issueInitialCredentials(
   context: SessionContext,
   renewals: ReturnType<typeof createSlots>,
-  { live, form, event }: OpenedSession,
+  live: Live,
+  csrs: TokenForm['csrs'],
+  exchange: AuditEvent,
 ): Promise<InitialCredentials> {
   if (live.ended) return {};
-  const done = take(renewals, live);
-  if (!done) return {};
+  let done: () => void;
+  try {
+    done = renewals.take(live.session.id);
+  } catch {
+    return {};
+  }
   /** Issues a single credential. A refusal is recorded as if it had been sent to the client. */
   const attempt = async <T>(action: AuditAction, issue: (event: AuditEvent) => Promise<T>): Promise<T | undefined> => {
     const { audit, clock, random } = context;
-    const own = { ...createAuditEvent(action, event, clock, random), ...sessionMembers(live.session) };
+    const own = { ...createAuditEvent(action, exchange, clock, random), ...sessionMembers(live.session) };
     try {
       return await issue(own);
     } catch (thrown) {
@@ -55,19 +56,13 @@ export async function issueInitialCredentials(
     }
   };
   try {
-    const certificates = grantsOf(live.session)
-      .slice(0, form.csrs.length)
-      .map((name, at) => ({
-        grant: name,
-        csr: form.csrs[at]!,
-      }));
+    const grants = grantsOf(live.session).slice(0, csrs.length);
+    const certificates = grants.map((grant, at) => ({ grant, csr: csrs[at]! }));
     const [issued, token] = await Promise.all([
-      certificates.length === 0
-        ? undefined
-        : attempt('certificate.issue', (event) => {
-            const signal = AbortSignal.timeout(CERTIFICATES_MS);
-            return issueCertificates(context, { body: { certificates }, live, event, signal });
-          }),
+      attempt('certificate.issue', (event) => {
+        const signal = AbortSignal.timeout(CERTIFICATES_MS);
+        return issueCertificates(context, { body: { certificates }, live, event, signal });
+      }),
       attempt('token.issue', (event) => deriveToken(context, { live, event })),
     ]);
     const announced = context.control.announced(live.session);
@@ -82,13 +77,5 @@ export async function issueInitialCredentials(
     };
   } finally {
     done();
-  }
-}
-
-function take(renewals: ReturnType<typeof createSlots>, live: Live): (() => void) | undefined {
-  try {
-    return renewals.take(live.session.id);
-  } catch {
-    return undefined;
   }
 }

@@ -73,8 +73,8 @@ export function sessionRoutes(
       handler: async ({ caller, body: form, event, request, response }) => {
         if (form.subjectTokenType === SESSION_TOKEN_TYPE) throw sessionTokenMissingError();
         const { live, answer } = await open(caller, form, event, request);
-        const first =
-          form.csrs.length === 0 ? {} : await issueInitialCredentials(context, renewals, { live, form, event });
+        const { csrs } = form;
+        const first = csrs.length === 0 ? {} : await issueInitialCredentials(context, renewals, live, csrs, event);
         if (first.configuration) closeSlowReader(request, response);
         return { ...answer, ...first };
       },

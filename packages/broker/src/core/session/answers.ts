@@ -21,7 +21,7 @@ export function sessionInfo({ config }: SessionContext, session: Session): Sessi
 /**
  * Returns the mesh's trust domain, roots, edge address and statement keys, as well as the contact for access requests.
  */
-export function meshInfo({ config, mesh, control }: SessionContext): MeshInfo {
+function meshInfo({ config, mesh, control }: SessionContext): MeshInfo {
   const contact = mesh.inForce() ? mesh.access().contact : undefined;
   return {
     trust_domain: config.trustDomain,
@@ -34,10 +34,7 @@ export function meshInfo({ config, mesh, control }: SessionContext): MeshInfo {
 }
 
 /** Returns the session's access to the Kubernetes API, or undefined if none of its grants include it. */
-export function kubernetesAccess(
-  { mesh, kubernetesTokens }: SessionContext,
-  session: Session,
-): KubernetesAccess | undefined {
+function kubernetesAccess({ mesh, kubernetesTokens }: SessionContext, session: Session): KubernetesAccess | undefined {
   const roles = mesh.kubernetes();
   const grants = grantsOf(session).flatMap((grant) => {
     const namespaces = roles.get(grant);
@@ -48,6 +45,16 @@ export function kubernetesAccess(
   return { ...(certificateAuthority !== undefined && { certificate_authority: certificateAuthority }), grants };
 }
 
+/** Returns what a session can reach: the mesh, the services of its grants, and the Kubernetes API if they include it. */
+export function meshAccess(context: SessionContext, session: Session) {
+  const kubernetes = kubernetesAccess(context, session);
+  return {
+    mesh: meshInfo(context),
+    services: [...context.mesh.services(grantsOf(session))],
+    ...(kubernetes && { kubernetes }),
+  };
+}
+
 /**
  * Builds the response to `GET /services`. If a grant or service is missing from it, agents assume that it is no longer
  * granted.
@@ -55,13 +62,10 @@ export function kubernetesAccess(
  */
 export function buildServicesResponse(context: SessionContext, session: Session): ServicesResponse {
   context.mesh.access();
-  const kubernetes = kubernetesAccess(context, session);
   return {
     services_version: servicesVersion(context.mesh, session),
-    mesh: meshInfo(context),
     held: held(session),
-    services: [...context.mesh.services(grantsOf(session))],
-    ...(kubernetes && { kubernetes }),
+    ...meshAccess(context, session),
   };
 }
 

@@ -6,7 +6,6 @@ import { sweepSignIns } from '../sign-in/sign-in.ts';
 import type { SessionContext } from './context.ts';
 import type { GainQueue } from './gain/queue.ts';
 import { closeSession } from './lifecycle.ts';
-import type { Live } from './live.ts';
 import { touch } from './touch.ts';
 
 const SWEEP_MS = 250;
@@ -20,7 +19,7 @@ export function startSessionSweep(context: SessionContext, gains: Pick<GainQueue
   const { store } = context;
   const sweeping = setInterval(() => {
     if (!store.isLeader()) return;
-    sweepSessions(context, gains.add);
+    sweepSessions(context, gains);
     sweepSignIns(context);
   }, SWEEP_MS);
   const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
@@ -35,17 +34,17 @@ export function startSessionSweep(context: SessionContext, gains: Pick<GainQueue
 /**
  * Closes sessions whose lease has lapsed or whose last grant has ended, and removes individual grants that have reached
  * their time limit.
- * @param onPassed called for each live session that lost a grant at its time limit, because the access file may now
- *   allow that grant without an approval
+ * @param gains receives each live session that lost a grant at its time limit, because the access file may now allow
+ *   that grant without an approval
  */
-function sweepSessions(context: SessionContext, onPassed: (live: Live) => void): void {
+function sweepSessions(context: SessionContext, gains: Pick<GainQueue, 'add'>): void {
   const now = toUnixSeconds(context.clock);
   // Closing a session deletes it from the map, which is safe during iteration.
   for (const live of context.live.all()) {
     const { session } = live;
     if (session.principals.some(({ until }) => until <= now)) {
       void touch(context, live);
-      if (!live.ended) onPassed(live);
+      if (!live.ended) gains.add(live);
     }
     if (live.leaseUntil <= now) void closeSession(context, live, { cause: 'lease_lapsed' });
   }

@@ -10,12 +10,12 @@ import { type Presenter, parseSubjectToken } from '../../attest/index.ts';
 import { type AuditEvent, annotateEvent, identityMembers } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type AttestationResult, requirePrintable, unknownIssuerError } from '../../issuers/index.ts';
-import { kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
+import { meshAccess, sessionInfo } from '../session/answers.ts';
 import { authorizeSession, type Proven } from '../session/authorize.ts';
 import type { SessionContext } from '../session/context.ts';
 import { openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
-import { grantsOf, sessionExpiry } from '../session/session.ts';
+import { sessionExpiry } from '../session/session.ts';
 import { touch } from '../session/touch.ts';
 import type { TokenForm } from './form.ts';
 
@@ -120,16 +120,13 @@ function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
 }
 
 function answer(context: SessionContext, { session }: Live, token: string): SessionResponse {
-  const kubernetes = kubernetesAccess(context, session);
   return {
     access_token: token,
     issued_token_type: ACCESS_TOKEN,
     token_type: 'DPoP',
     expires_in: sessionExpiry(session) - toUnixSeconds(context.clock),
     session: sessionInfo(context, session),
-    mesh: meshInfo(context),
-    services: [...context.mesh.services(grantsOf(session))],
-    ...(kubernetes && { kubernetes }),
+    ...meshAccess(context, session),
   };
 }
 

@@ -65,14 +65,18 @@ export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>)
   return { byId, byName, isWhole: consistent && byId.size === items.length };
 }
 
-type CodespaceStatus =
-  | { readonly kind: 'available' }
-  /** The Codespace has ended. A single answer is sufficient proof of that. */
-  | { readonly kind: 'over'; readonly cause: CloseCause; readonly state: string }
-  /** The Codespace is neither clearly running nor clearly ended. If it stays like this, it counts as stopped. */
-  | { readonly kind: 'doubtful'; readonly cause: CloseCause; readonly state: string }
-  /** The Codespace is not listed. If the listing is complete, the Codespace was deleted. */
-  | { readonly kind: 'absent'; readonly cause: CloseCause; readonly state: string };
+/**
+ * The status of a Codespace in a listing, and the cause for which its session is closed if that is believed.
+ * `over`: the Codespace has ended, and a single answer is sufficient proof of that. `doubtful`: it is neither clearly
+ * running nor clearly ended. `absent`: it is not listed.
+ */
+type CodespaceStatus = { readonly kind: 'available' } | EndedStatus;
+
+interface EndedStatus {
+  readonly kind: 'over' | 'doubtful' | 'absent';
+  readonly cause: CloseCause;
+  readonly state: string;
+}
 
 /**
  * The states in which the container that holds the session's keys is not running, because it was stopped or is being
@@ -139,7 +143,7 @@ export async function recheckCodespace(
 function closeCodespaceSession(
   sessions: SessionContext,
   { live, id, name, owner }: WatchedCodespace,
-  { cause, state }: Exclude<CodespaceStatus, { kind: 'available' }>,
+  { cause, state }: EndedStatus,
   witness: string,
   more: Record<string, unknown> = {},
 ): void {

@@ -51,21 +51,21 @@ export interface ListingRequest<T> {
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function readListing<T>(request: ListingRequest<T>): Promise<Listing<T> | undefined> {
-  const { cachedPages } = request;
+  const { cachedPages = new Map() } = request;
   const items: T[] = [];
   const totals = new Set<number | undefined>();
   for (let number = 1; number <= MAX_PAGES; number++) {
-    const page = await readPage(request, number);
+    const page = await readPage(request, number, cachedPages.get(number));
     if (!page) {
       if (number === 1) return undefined;
       break;
     }
-    cachedPages?.set(number, page);
+    cachedPages.set(number, page);
     items.push(...page.items);
     totals.add(page.total);
     const isLast = page.items.length < PER_PAGE || (page.total !== undefined && items.length >= page.total);
     if (isLast) {
-      for (const old of [...(cachedPages?.keys() ?? [])]) if (old > number) cachedPages?.delete(old);
+      for (const old of cachedPages.keys()) if (old > number) cachedPages.delete(old);
       const [total] = totals;
       return { items, consistent: totals.size === 1 && (total === undefined || total === items.length) };
     }
@@ -75,10 +75,10 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
 }
 
 async function readPage<T>(
-  { read, organization, path, schema, cachedPages }: ListingRequest<T>,
+  { read, organization, path, schema }: ListingRequest<T>,
   number: number,
+  known: Page<T> | undefined,
 ): Promise<Page<T> | undefined> {
-  const known = cachedPages?.get(number);
   const headers: Record<string, string> = known?.etag === undefined ? {} : { 'if-none-match': known.etag };
   const answer = await read(organization, `${path}?per_page=${PER_PAGE}&page=${number}`, {
     headers,
