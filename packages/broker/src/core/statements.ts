@@ -2,16 +2,16 @@
 import type { Insertable } from 'kysely';
 import { statement, type Tables } from '../store/index.ts';
 
+/** The columns of a row that a statement reads. Times are formatted by timestamp(). */
+type SessionRow<Column extends keyof Tables['sessions']> = Readonly<Record<Column, string>>;
+type PrincipalRow<Column extends keyof Tables['session_principals']> = Readonly<Record<Column, string>>;
+
 /**
  * Ends sessions and revokes their principals. A session that has already ended is left unchanged, unless it ended
  * because it was `replaced`. That cause is overridden by any other, because an operator may end a session while its
  * workspace is opening the next one, and the mesh must then deny the session that ended.
  */
-export const CLOSE_SESSIONS = statement<{
-  readonly id: string;
-  readonly closed_at: string;
-  readonly close_cause: string;
-}>(`
+export const CLOSE_SESSIONS = statement<SessionRow<'id' | 'closed_at' | 'close_cause'>>(`
 with x as (
   select * from jsonb_to_recordset($1::jsonb) x (id text, closed_at timestamptz, close_cause text)
 ), closed as (
@@ -27,7 +27,7 @@ export const OPEN_SESSIONS = statement<Insertable<Tables['sessions']>>(
 );
 
 /** Replaces the recorded sign-ins of sessions. */
-export const SET_SIGN_INS = statement<{ readonly id: string; readonly sign_ins: string }>(
+export const SET_SIGN_INS = statement<SessionRow<'id' | 'sign_ins'>>(
   `
 update sessions s set sign_ins = x.sign_ins
 from jsonb_to_recordset($1::jsonb) x (id text, sign_ins text)
@@ -40,13 +40,9 @@ where s.id = x.id`,
  * each time it is lost and regained. Run this before ADD_PRINCIPALS, because a single transaction may contain both the
  * loss of a grant and its return.
  */
-export const REVOKE_PRINCIPALS = statement<{
-  readonly session_id: string;
-  readonly grant_name: string;
-  readonly spiffe_id: string;
-  readonly revoked_at: string;
-  readonly revoke_cause: string;
-}>(`
+export const REVOKE_PRINCIPALS = statement<
+  PrincipalRow<'session_id' | 'grant_name' | 'spiffe_id' | 'revoked_at' | 'revoke_cause'>
+>(`
 update session_principals p set revoked_at = coalesce(p.revoked_at, x.revoked_at), revoke_cause = x.revoke_cause
 from jsonb_to_recordset($1::jsonb)
   x (session_id text, grant_name text, spiffe_id text, revoked_at timestamptz, revoke_cause text)
@@ -64,12 +60,9 @@ where exists (select from sessions s where s.id = x.session_id and s.closed_at i
 on conflict (session_id, grant_name, service_account) do nothing`);
 
 /** Replaces the time limits of principals that have not been revoked. */
-export const SET_LIMITS = statement<{
-  readonly session_id: string;
-  readonly spiffe_id: string;
-  readonly until: string;
-  readonly gained: string | null;
-}>(
+export const SET_LIMITS = statement<
+  PrincipalRow<'session_id' | 'spiffe_id' | 'until'> & { readonly gained: string | null }
+>(
   `
 update session_principals p set until = x.until, gained = x.gained
 from jsonb_to_recordset($1::jsonb) x (session_id text, spiffe_id text, until timestamptz, gained text)
@@ -83,18 +76,13 @@ update sessions set graced_until = null
 where graced_until is not null and id in (select jsonb_array_elements_text($1::jsonb))`);
 
 /** Marks principals of ended sessions so that the mesh denies them. */
-export const DENY_PRINCIPALS = statement<{ readonly session_id: string; readonly spiffe_id: string }>(`
+export const DENY_PRINCIPALS = statement<PrincipalRow<'session_id' | 'spiffe_id'>>(`
 update session_principals p set revoke_cause = 'operator'
 from jsonb_to_recordset($1::jsonb) x (session_id text, spiffe_id text)
 where p.session_id = x.session_id and p.spiffe_id = x.spiffe_id`);
 
 /** Records the latest certificate expiry of each principal. The recorded time never moves backwards. */
-export const RECORD_EXPIRY = statement<{
-  readonly session_id: string;
-  readonly grant_name: string;
-  readonly spiffe_id: string;
-  readonly last_not_after: string;
-}>(`
+export const RECORD_EXPIRY = statement<PrincipalRow<'session_id' | 'grant_name' | 'spiffe_id' | 'last_not_after'>>(`
 update session_principals p set last_not_after = greatest(p.last_not_after, x.last_not_after)
 from (
   select session_id, grant_name, spiffe_id, max(last_not_after) as last_not_after
