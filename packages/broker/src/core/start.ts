@@ -67,7 +67,7 @@ async function readSessions({ config, given, clock, failed }: SessionProcess, st
   const denies = createDenialPredicate(config.denyEnded);
   const restored = await restoreState({ store, clock, config, denies });
   for (const one of restored.sessions) live.add(one);
-  const renewLease = createLeases({ store, live, clock, terms: config, journal, onFailure });
+  const renewLease = createLeases({ store, live, clock, config, journal, onFailure });
   return { store, journal, losses, live, denies, renewLease, restored };
 }
 
@@ -78,11 +78,10 @@ async function startSessions(
   writing: AsyncDisposableStack,
   acting: AsyncDisposableStack,
 ) {
-  const { config, given, clock, random, metrics, failed } = context;
+  const { config, given, clock, metrics, failed } = context;
   const { store, journal, live, restored, audit } = context;
   const { mesh } = given;
-  const { ruleOf } = audit;
-  const reportedRefusals = createRefusalCollector({ clock, random, mesh, ruleOf, ended: live.ended });
+  const reportedRefusals = createRefusalCollector({ ...given, ...context });
   writing.defer(writeCountedRefusals({ journal, onFailure: failed('audit') }, REPORTED_MS, reportedRefusals.takeRows));
 
   const lost = await listLostSessionPrincipals(store, given.revoker, clock, {
@@ -111,7 +110,7 @@ async function startSessions(
   const feed = createFeed(live, mesh, clock, store.isLeader, control);
   acting.defer(feed.stop);
   const onFailure = failed('session');
-  const settling = createWriteQueue(journal, onFailure);
+  const settling = createWriteQueue(audit, onFailure);
   writing.defer(settling.flush);
   const sessions: SessionContext = {
     ...given,

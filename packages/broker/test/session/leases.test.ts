@@ -104,7 +104,7 @@ it('an intermittent store lengthens a lease once', () => {
     live,
     clock: () => now * 1000,
     onFailure: (cause) => expect.fail(String(cause)),
-    terms: { leaseSeconds: LEASE, restartGraceSeconds: GRACE, heartbeatSeconds: HEARTBEAT },
+    config: { leaseSeconds: LEASE, restartGraceSeconds: GRACE, heartbeatSeconds: HEARTBEAT },
   });
   holdsAgain();
   expect(one.leaseUntil).toBe(now + LEASE + GRACE);

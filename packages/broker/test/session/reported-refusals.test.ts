@@ -1,7 +1,8 @@
 /** Refusals that workspaces report: in the audit log with their session, marked as unverified, and bounded. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { AuditRow } from '../../src/audit/log/event.ts';
-import type { Live } from '../../src/core/session/live.ts';
+import type { SessionContext } from '../../src/core/session/context.ts';
+import { createLiveIndex, type Live } from '../../src/core/session/live.ts';
 import { createRefusalCollector } from '../../src/core/session/reported-refusals.ts';
 import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
@@ -118,11 +119,11 @@ describe('a workspace that reports without end', () => {
     let now = 1_000_000;
     const made = createRefusalCollector({
       clock: () => now,
-      random: (size) => Buffer.alloc(size, 7),
-      ruleOf: () => undefined,
+      random: (size: number) => Buffer.alloc(size, 7),
+      audit: { ruleOf: () => undefined },
       mesh: { inForce: () => false, services: () => [] },
-      ended: () => undefined,
-    });
+      live: createLiveIndex(),
+    } as unknown as SessionContext);
     const counted = () =>
       written.reduce((sum, { detail }) => sum + (JSON.parse(detail!) as { count: number }).count, 0);
     return {

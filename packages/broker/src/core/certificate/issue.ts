@@ -31,11 +31,6 @@ interface Wanted {
   readonly queue: SignRequest['queue'];
 }
 
-interface Signed {
-  readonly principal: Principal;
-  readonly certificate: SignedCertificate;
-}
-
 /** An authenticated request for certificates. */
 export interface IssueRequest {
   readonly body: CertificateRequest;
@@ -56,7 +51,7 @@ export async function issueCertificates(
   annotateEvent(event, { grant: body.certificates.map((one) => one.grant).join(',') });
   const { signal: ended } = live.abort;
   const either = signal ? AbortSignal.any([ended, signal]) : ended;
-  const signed = await sign(context, await readRequest(context, body, live), live, either);
+  const signed = await sign(context, live, await readRequest(context, body, live), either);
   annotateEvent(event, {
     reason: 'The session is live and has these grants.',
     target: signed.map(({ principal }) => principal.spiffeId).join(','),
@@ -77,19 +72,11 @@ export async function issueCertificates(
   };
 }
 
-async function sign(
-  context: SessionContext,
-  wanted: readonly Wanted[],
-  live: Live,
-  signal: AbortSignal,
-): Promise<Signed[]> {
+async function sign(context: SessionContext, live: Live, wanted: readonly Wanted[], signal: AbortSignal) {
   const now = toUnixSeconds(context.clock);
   for (const { queue } of wanted) context.authority.assertRoom(queue);
-  await promise(
-    context,
-    live,
-    wanted.map(({ principal, ttl }) => ({ principal, until: now + ttl + MARGIN })),
-  );
+  const bounds = wanted.map(({ principal, ttl }) => ({ principal, until: now + ttl + MARGIN }));
+  await recordMaxExpiry(context, live, bounds);
 
   const signed = await settleAll(
     wanted.map(async ({ principal, csr, ttl, queue }) => {
@@ -107,11 +94,8 @@ async function sign(
     throw thrown;
   });
   // The CA may have exceeded the requested lifetime, so update the recorded expiry.
-  await promise(
-    context,
-    live,
-    signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter })),
-  );
+  const ends = signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter }));
+  await recordMaxExpiry(context, live, ends);
   for (const { principal, certificate } of signed) live.svids.get(principal.spiffeId)!.root = certificate.root;
   return signed;
 }
@@ -151,7 +135,7 @@ function refuseSessionKey(jkt: string, spki: Buffer): void {
 }
 
 /** Durably records the latest expiry of the principals' SVIDs. Nothing is written if it has already been recorded. */
-async function promise(
+async function recordMaxExpiry(
   { journal }: SessionContext,
   live: Live,
   bounds: readonly { readonly principal: Principal; readonly until: number }[],

@@ -19,7 +19,6 @@ import {
 import { type Clock, type Random, toUnixSeconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
-import type { RenewLease } from '../session/leases.ts';
 import { type Live, type LiveIndex, requireLiveSession, sessionMembers } from '../session/live.ts';
 import { grantsOf, type Session, servicesVersion, sessionExpiry } from '../session/session.ts';
 import { assertTimely, verifyProofSignature } from '../token/dpop.ts';
@@ -32,7 +31,8 @@ export type ControlChannel = ReturnType<typeof createControlChannel>;
 
 export interface ControlContext {
   readonly live: LiveIndex;
-  readonly renewLease: RenewLease;
+  /** The function that createLeases() returns. */
+  readonly renewLease: (live: Live, saidAt: number) => void;
   readonly config: { readonly leaseSeconds: number };
   readonly mesh: MeshState;
   readonly audit: AuditContext;

@@ -18,7 +18,6 @@ import type { RotatingSigner } from '../token/signer.ts';
 import type { RateLimiter } from '../watch/rate-limiter.ts';
 import type { DENY_ENDED_MODES, DenialPredicate } from './deny/ended.ts';
 import type { Feed } from './feed.ts';
-import type { LeaseTerms } from './leases.ts';
 import type { Live, LiveIndex } from './live.ts';
 import type { Revocations } from './revocations.ts';
 import type { WriteQueue } from './write-queue.ts';
@@ -58,7 +57,7 @@ export interface SessionParts {
 }
 
 /** The settings for sessions (see config.ts). */
-export interface SessionConfig extends LeaseTerms {
+export interface SessionConfig {
   /** The broker's origin, which is also the `iss` claim of all tokens. */
   readonly publicUrl: string;
   /** The `aud` claim of identity tokens. */
@@ -68,6 +67,9 @@ export interface SessionConfig extends LeaseTerms {
   readonly tokenSeconds: number;
   readonly trustDomain: string;
   readonly edge: MeshInfo['edge'];
+  readonly leaseSeconds: number;
+  readonly restartGraceSeconds: number;
+  readonly heartbeatSeconds: number;
   readonly denyEnded: (typeof DENY_ENDED_MODES)[number];
   readonly signingKeyAgeSeconds: number;
   readonly signingKeyWaitSeconds: number;

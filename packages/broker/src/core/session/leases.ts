@@ -4,34 +4,19 @@
  * again before a session has sent a heartbeat, the lease is not extended again, except that the agent always gets
  * enough time to send a heartbeat. Repeated restarts or an unstable store therefore cannot keep a dead session alive.
  */
-import { type Journal, retryUntilStored } from '../../audit/index.ts';
-import { type Clock, timestamp, toUnixSeconds } from '../../base/index.ts';
+import { retryUntilStored } from '../../audit/index.ts';
+import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { Store } from '../../store/index.ts';
 import { END_GRACE } from '../statements.ts';
-import type { Live, LiveIndex } from './live.ts';
+import type { SessionConfig, SessionContext } from './context.ts';
+import type { Live } from './live.ts';
 
-/** The durations of leases and heartbeats, in seconds. */
-export interface LeaseTerms {
-  readonly leaseSeconds: number;
-  readonly restartGraceSeconds: number;
-  readonly heartbeatSeconds: number;
-}
+/** The durations of leases and heartbeats. */
+type LeaseTerms = Pick<SessionConfig, 'leaseSeconds' | 'restartGraceSeconds' | 'heartbeatSeconds'>;
 
-/**
- * Renews a session's lease after a heartbeat from its agent. The store records which sessions have sent a heartbeat
- * since the last restart.
- * @param saidAt the time of the heartbeat, in Unix seconds
- */
-export type RenewLease = (live: Live, saidAt: number) => void;
-
-export interface LeaseContext {
-  readonly journal: Journal;
-  /** Called when a write to the store fails. The write is retried afterwards. */
-  readonly onFailure: (cause: unknown) => void;
+interface LeaseContext extends Pick<SessionContext, 'journal' | 'live' | 'clock' | 'onFailure'> {
   readonly store: Pick<Store, 'onLeaderAgain'>;
-  readonly live: LiveIndex;
-  readonly clock: Clock;
-  readonly terms: LeaseTerms;
+  readonly config: LeaseTerms;
 }
 
 /** The number of heartbeat intervals that an agent has to report back after an outage. */
@@ -61,8 +46,8 @@ export function leaseEndAfterOutage(
 }
 
 /** Creates the function that renews leases. Leases are also extended whenever this broker becomes the leader again. */
-export function createLeases(context: LeaseContext): RenewLease {
-  const { store, live, clock, terms } = context;
+export function createLeases(context: LeaseContext) {
+  const { store, live, clock, config: terms } = context;
   // Extend all leases, because agents could not renew them while it was uncertain whether this broker was the leader.
   store.onLeaderAgain(() => {
     const all = [...live.all()];
@@ -72,7 +57,12 @@ export function createLeases(context: LeaseContext): RenewLease {
       one.awaitingHeartbeat = true;
     }
   });
-  return (one, saidAt) => {
+  /**
+   * Renews a session's lease after a heartbeat from its agent. The store records which sessions have sent a heartbeat
+   * since the last restart.
+   * @param saidAt the time of the heartbeat, in Unix seconds
+   */
+  return (one: Live, saidAt: number): void => {
     one.leaseUntil = Math.max(one.leaseUntil, saidAt + terms.leaseSeconds);
     if (!one.awaitingHeartbeat) return;
     one.awaitingHeartbeat = false;

@@ -12,7 +12,6 @@ import {
   createAuditEvent,
   type Origin,
   type ReplayKey,
-  recordAllowed,
 } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
@@ -23,7 +22,7 @@ import { undeniedDetail } from './deny/ended.ts';
 import { createLiveSession, type Live, sessionMembers } from './live.ts';
 import { limitRows, principalRow, revokedRows, sessionRow } from './rows.ts';
 import type { Principal, Session } from './session.ts';
-import type { WithPendingCuts, Write } from './write-queue.ts';
+import type { StoreWrite, Write } from './write-queue.ts';
 
 /** A session that is about to be opened. */
 export interface PendingSession {
@@ -52,7 +51,7 @@ export interface PendingSession {
 export async function openSession(
   context: SessionContext,
   { session, replay, event, onLive }: PendingSession,
-  together: WithPendingCuts,
+  store: StoreWrite,
 ): Promise<Live> {
   const previous = context.live.byWorkspace(session.attestation.workspace.key);
   if (previous && !sameSubject(previous.session, session)) {
@@ -64,7 +63,7 @@ export async function openSession(
   const replaced = previous && ending(context, previous, { cause: 'replaced', source, requestId });
   const lease = { leaseUntil: session.openedAt + context.config.leaseSeconds, awaitingHeartbeat: false };
   const live = createLiveSession(session, lease);
-  const { changes, written } = together({
+  const opening: Write = {
     changes: (tx) => {
       replaced?.changes(tx);
       tx.once(replay);
@@ -77,8 +76,8 @@ export async function openSession(
       context.feed.admit(session);
       onLive(live);
     },
-  });
-  await recordAllowed(context.audit, event, changes, written);
+  };
+  await store(opening, event);
   return live;
 }
 

@@ -6,30 +6,14 @@
  */
 import type { RefusalReportRequest, ReportedRefusal } from '@meshpass/identity/refusal-report';
 import { MAX_REPORTED_IDS, MAX_REPORTED_REFUSALS } from '@meshpass/identity/refusal-report';
-import {
-  type AuditContext,
-  type AuditRow,
-  auditRow,
-  createAuditEvent,
-  identityMembers,
-  type Origin,
-} from '../../audit/index.ts';
-import { type Clock, createRateAllowance, type Random } from '../../base/index.ts';
-import type { MeshState } from '../../mesh/index.ts';
-import type { Live, LiveIndex } from './live.ts';
+import { type AuditRow, auditRow, createAuditEvent, identityMembers, type Origin } from '../../audit/index.ts';
+import { createRateAllowance } from '../../base/index.ts';
+import type { SessionContext } from './context.ts';
+import type { Live } from './live.ts';
 import { grantsOf } from './session.ts';
 
 /** Collects reports of refused requests for the audit log. */
 export type RefusalCollector = ReturnType<typeof createRefusalCollector>;
-
-export interface RefusalCollectorContext {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly mesh: Pick<MeshState, 'inForce' | 'services'>;
-  readonly ruleOf: AuditContext['ruleOf'];
-  /** Looks up a recently ended session by its id. */
-  readonly ended: LiveIndex['ended'];
-}
 
 /** The limits on audit rows, for each session and for all sessions together. */
 const SESSION_ROWS = { burst: 20, perSecond: 1 / 30 };
@@ -62,7 +46,7 @@ interface Sum {
 }
 
 /** Creates the collector of refusal reports. */
-export function createRefusalCollector(context: RefusalCollectorContext) {
+export function createRefusalCollector(context: Pick<SessionContext, 'clock' | 'random' | 'mesh' | 'audit' | 'live'>) {
   const { clock, random, mesh } = context;
   const sessions = createRateAllowance({ ...SESSION_ROWS, clock });
   const all = createRateAllowance({ ...ALL_ROWS, clock });
@@ -122,7 +106,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
       ...identityMembers(live.session.attestation),
       sessionId,
       ...(hop && { target: `${host}:${port}` }),
-      ...(grant && { grant, rule: context.ruleOf?.(grant) }),
+      ...(grant && { grant, rule: context.audit.ruleOf?.(grant) }),
       detail: {
         reportedBy: 'workspace',
         ...(sessionId !== live.session.id && { reportedWith: live.session.id }),
@@ -141,7 +125,7 @@ export function createRefusalCollector(context: RefusalCollectorContext) {
       const { id, attestation } = live.session;
       // A workspace may only report refusals that concern its own sessions.
       const isOwn =
-        earlier && context.ended(earlier.session_id)?.attestation.workspace.key === attestation.workspace.key;
+        earlier && context.live.ended(earlier.session_id)?.attestation.workspace.key === attestation.workspace.key;
       const reports = [
         { ...own, session_id: id },
         ...(earlier ? [isOwn ? earlier : { ...earlier, session_id: id }] : []),

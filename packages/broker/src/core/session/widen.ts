@@ -6,7 +6,7 @@
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
-import { type AuditEvent, createAuditEvent, recordAllowed } from '../../audit/index.ts';
+import { type AuditEvent, createAuditEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
 import type { SessionContext } from './context.ts';
@@ -24,7 +24,7 @@ import {
   type Session,
 } from './session.ts';
 import { touch } from './touch.ts';
-import type { WithPendingCuts, Write } from './write-queue.ts';
+import type { StoreWrite, Write } from './write-queue.ts';
 
 /** A request to add a grant because it was approved or because of an emergency. */
 export interface GainRequest {
@@ -54,7 +54,7 @@ export function gain(
   { cause, until: wanted, reason, detail, decided }: GainRequest,
 ): Promise<void> {
   const event = { ...gainEvent(context, live.session), grant: name, reason, detail };
-  return context.settling.inTurn(workspaceKey(live), async (together) => {
+  return context.settling.inTurn(workspaceKey(live), async (store) => {
     if (live.ended) throw sessionClosedError(live.ended.cause);
     const now = toUnixSeconds(context.clock);
     if (wanted <= now) throw notGiven(name, 'it has expired');
@@ -67,7 +67,7 @@ export function gain(
     const held = principalUnder(live.session, name)?.until ?? 0;
     const gains = [{ grant: name, until: Math.max(until, held), reason: found.reason }];
     const decision = decided(until);
-    await widenSession(context, live, gains, { cause, until: wanted, event, together, decision });
+    await widenSession(context, live, gains, { cause, until: wanted, event, store, decision });
   });
 }
 
@@ -78,7 +78,7 @@ export function gain(
  * @throws MeshpassError `store_unavailable`, `overloaded`. A gain that could not be stored has no effect.
  */
 export function addEntitledGrants(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
-  return context.settling.inTurn(workspaceKey(live), async (together) => {
+  return context.settling.inTurn(workspaceKey(live), async (store) => {
     const done = new Set<GainCause>();
     while (!live.ended && context.mesh.inForce()) {
       // Decide again for each cause, because the session may have lost grants during the previous write.
@@ -88,7 +88,7 @@ export function addEntitledGrants(context: SessionContext, live: Live, cause?: G
       done.add(next);
       const event = gainEvent(context, live.session);
       const ofCause = gains.filter((one) => one.cause === next);
-      await widenSession(context, live, ofCause, { cause: next, event, together });
+      await widenSession(context, live, ofCause, { cause: next, event, store });
     }
     return done.size > 0;
   });
@@ -137,7 +137,7 @@ async function widenSession(
     readonly cause: GainCause;
     readonly until?: number;
     readonly event: AuditEvent;
-    readonly together: WithPendingCuts;
+    readonly store: StoreWrite;
     readonly decision?: Write;
   },
 ): Promise<void> {
@@ -170,7 +170,7 @@ async function widenSession(
       ...request.event.detail,
     },
   };
-  const { changes, written } = request.together({
+  const widening: Write = {
     changes: (tx) => {
       decision?.changes(tx);
       tx.write(ADD_PRINCIPALS, ...added.map((principal) => principalRow(session.id, principal)));
@@ -190,8 +190,8 @@ async function widenSession(
       // them now.
       touch(context, live).catch(context.onFailure);
     },
-  });
-  await recordAllowed(context.audit, event, changes, written);
+  };
+  await request.store(widening, event);
 }
 
 /**

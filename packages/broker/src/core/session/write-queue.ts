@@ -4,7 +4,14 @@
  * (`inTurn`). Every transaction for a workspace includes all access removals that have not been stored yet, so a gain
  * is never stored without the losses that preceded it.
  */
-import { type CollectChanges, type Journal, retryUntilStored } from '../../audit/index.ts';
+import {
+  type AuditContext,
+  type AuditEvent,
+  type CollectChanges,
+  type Journal,
+  recordAllowed,
+  retryUntilStored,
+} from '../../audit/index.ts';
 import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 
 /** Changes to write to the store, together with a callback that applies them in memory. */
@@ -14,46 +21,50 @@ export interface Write {
   readonly written: () => void;
 }
 
-/** Adds a workspace's pending access removals (those that have not been stored yet) to a write. */
-export type WithPendingCuts = (write: Write) => Write;
+/**
+ * Stores a write of a workspace, together with its pending access removals (those that have not been stored yet).
+ * @param event the audit event of the decision, if the write is one
+ */
+export type StoreWrite = (write: Write, event?: AuditEvent) => Promise<void>;
 
 /** A queue of writes for sessions, in which workspaces are identified by their key. */
 export type WriteQueue = ReturnType<typeof createWriteQueue>;
 
 /** Creates the write queue. `onFailure` is called with the error of each attempt that will be retried. */
-export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) => void) {
+export function createWriteQueue(audit: AuditContext, onFailure: (cause: unknown) => void) {
+  const { journal } = audit;
   const turns: KeyedMutex = new Map();
   /** The access removals that have not been stored yet, keyed by workspace. The oldest removal comes first. */
   const unstored = new Map<string, readonly CollectChanges[]>();
 
-  const together =
-    (workspace: string): WithPendingCuts =>
-    ({ changes, written }) => {
+  const storeFor =
+    (workspace: string): StoreWrite =>
+    async ({ changes, written }, event) => {
       const cuts = unstored.get(workspace) ?? [];
-      return {
-        changes: (tx) => {
-          for (const cut of cuts) cut(tx);
-          changes(tx);
-        },
-        written: () => {
-          const left = (unstored.get(workspace) ?? []).filter((cut) => !cuts.includes(cut));
-          if (left.length === 0) unstored.delete(workspace);
-          else unstored.set(workspace, left);
-          written();
-        },
+      const all: CollectChanges = (tx) => {
+        for (const cut of cuts) cut(tx);
+        changes(tx);
       };
+      const stored = () => {
+        const left = (unstored.get(workspace) ?? []).filter((cut) => !cuts.includes(cut));
+        if (left.length === 0) unstored.delete(workspace);
+        else unstored.set(workspace, left);
+        written();
+      };
+      if (event) await recordAllowed(audit, event, all, stored);
+      else await journal.transaction(all, stored);
     };
 
-  const inTurn = <T>(workspace: string, act: (together: WithPendingCuts) => Promise<T>): Promise<T> =>
+  const inTurn = <T>(workspace: string, act: (store: StoreWrite) => Promise<T>): Promise<T> =>
     runExclusive(turns, workspace, async () => {
       await journal.settled();
-      return await act(together(workspace));
+      return await act(storeFor(workspace));
     });
 
   return {
     /**
      * Runs `act` once the outcome of the workspace's earlier writes is known.
-     * @param act must pass its write through `together`, which adds the pending access removals
+     * @param act must use the given function to store its write
      * @throws MeshpassError `store_unavailable` or `overloaded` if the outcome of an earlier write is unknown, and any
      *   error that `act` throws
      */
@@ -67,10 +78,8 @@ export function createWriteQueue(journal: Journal, onFailure: (cause: unknown) =
       unstored.set(workspace, [...(unstored.get(workspace) ?? []), changes]);
       const lacks = () => unstored.get(workspace)?.includes(changes);
       const transaction: Journal['transaction'] = (record, written = () => {}) =>
-        inTurn(workspace, async (withCuts) => {
-          if (!lacks()) return;
-          const all = withCuts({ changes: record, written });
-          await journal.transaction(all.changes, all.written);
+        inTurn(workspace, async (store) => {
+          if (lacks()) await store({ changes: record, written });
         });
       await retryUntilStored({ journal: { transaction }, onFailure }, () => {});
     },

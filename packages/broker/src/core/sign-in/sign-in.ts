@@ -7,7 +7,7 @@ import { isSignInTrusted } from '@meshpass/access';
 import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
-import { type AuditEvent, type AuditRow, annotateEvent, type Origin, recordAllowed } from '../../audit/index.ts';
+import { type AuditEvent, type AuditRow, annotateEvent, type Origin } from '../../audit/index.ts';
 import { runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { unknownIssuerError } from '../../issuers/index.ts';
 import type { CloseCause } from '../../store/index.ts';
@@ -17,6 +17,7 @@ import { type Live, sessionClosedError } from '../session/live.ts';
 import { serializeSignIns } from '../session/rows.ts';
 import { touch } from '../session/touch.ts';
 import { addEntitledGrants } from '../session/widen.ts';
+import type { Write } from '../session/write-queue.ts';
 import { SET_SIGN_INS } from '../statements.ts';
 import { type Logout, logoutMatchesSignIn } from './recent-logouts.ts';
 
@@ -36,25 +37,20 @@ const ENDED_BECAUSE: Readonly<Record<SignInEnd, string>> = {
 export async function addSignIn(
   context: SessionContext,
   live: Live,
-  { issuer, id_token: token }: SignInRequest,
+  request: SignInRequest,
   event: AuditEvent,
 ): Promise<void> {
-  annotateEvent(event, { target: issuer, proofHash: sha256Hex(token) });
+  const { issuer } = request;
+  annotateEvent(event, { target: issuer, proofHash: sha256Hex(request.id_token) });
   try {
-    await runExclusive(context.signInTurns, live.session.id, () => add(context, live, issuer, token, event));
+    await runExclusive(context.signInTurns, live.session.id, () => add(context, live, request, event));
   } catch (thrown) {
     context.metrics.signIn(knownIssuer(context, issuer), 'refused');
     throw thrown;
   }
 }
 
-async function add(
-  context: SessionContext,
-  live: Live,
-  issuer: string,
-  token: string,
-  event: AuditEvent,
-): Promise<void> {
+async function add(context: SessionContext, live: Live, { issuer, id_token }: SignInRequest, event: AuditEvent) {
   if (!context.attestSignIn) throw unknownIssuerError(issuer);
   const { jkt, id, attestation } = live.session;
   // A sign-in that the current access file no longer trusts cannot be confirmed. It is replaced by the new sign-in.
@@ -62,16 +58,16 @@ async function add(
   const previous = before.find((one) => one.issuer === issuer);
   if (!previous && before.length >= MAX_SIGN_INS)
     throw new MeshpassError('sign_in_rejected', `A session can have at most ${MAX_SIGN_INS} sign-ins.`);
-  const { signIn, replay } = await context.attestSignIn(issuer, token, { jkt, previous });
+  const { signIn, replay } = await context.attestSignIn(issuer, id_token, { jkt, previous });
   annotateEvent(event, {
     reason: `Signed in at ${issuer} as ${signIn.subject}.`,
     detail: { sign_in: { subject: signIn.subject, login: signIn.login, auth_time: signIn.authTime, amr: signIn.amr } },
   });
   requireNotEnded(context, live, signIn);
-  await context.settling.inTurn(workspaceKey(live), async (together) => {
+  await context.settling.inTurn(workspaceKey(live), async (store) => {
     const { attestation: current } = live.session;
     const row = { id, sign_ins: serializeSignIns({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
-    const { changes, written } = together({
+    const adding: Write = {
       changes: (tx) => {
         tx.once(replay);
         tx.write(SET_SIGN_INS, row);
@@ -86,10 +82,9 @@ async function add(
         });
         live.lapsedSignIns?.delete(issuer);
       },
-    });
+    };
     // Like a lease renewal, a confirmation does not change any decision, so it is not written to the audit log.
-    if (previous) await context.journal.transaction(changes, written);
-    else await recordAllowed(context.audit, event, changes, written);
+    await store(adding, previous ? undefined : event);
   });
   if (!live.ended && isSignedOut(context, live, signIn)) await storeSignIns(context, live, []);
   requireNotEnded(context, live, signIn);

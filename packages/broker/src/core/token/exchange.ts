@@ -41,7 +41,7 @@ export async function exchangeProof(context: SessionContext, request: ExchangeRe
   const { jkt, event } = request;
   // Exchanges for the same workspace run one after another, so that the later session replaces the earlier one both in
   // memory and in the store.
-  return await context.settling.inTurn(attested.attestation.workspace.key, async (together) => {
+  return await context.settling.inTurn(attested.attestation.workspace.key, async (store) => {
     // The agent has timed out, and may already have received a session from a later request. That session must not be
     // replaced by one that no client would receive.
     if (request.hungUp())
@@ -56,7 +56,7 @@ export async function exchangeProof(context: SessionContext, request: ExchangeRe
       context.onOpened(live, access);
     };
     const { replay } = attested;
-    const live = await openSession(context, { session, replay, event, onLive }, together);
+    const live = await openSession(context, { session, replay, event, onLive }, store);
     // If responding fails, the client never receives the token. The session then ends when its lease expires, or when
     // its workspace opens another one.
     return { live, answer: answer(context, live, token) };

@@ -26,7 +26,7 @@ export interface DeriveRequest {
 export async function deriveToken(context: SessionContext, request: DeriveRequest): Promise<TokenResponse> {
   const { live, audience, type = JWT_TOKEN_TYPE, event } = request;
   annotateEvent(event, { target: audience ?? context.config.tokenAudience });
-  const issued = await issue(context, audience, type, live);
+  const issued = await issue(context, live, type, audience);
   annotateEvent(event, {
     grant: grantsOf(live.session).join(','),
     reason: `${type === JWT_TOKEN_TYPE ? 'Identity token' : 'ID token'} for a live session.`,
@@ -52,12 +52,7 @@ interface IssuedToken {
   readonly jti?: string;
 }
 
-async function issue(
-  context: SessionContext,
-  audience: string | undefined,
-  type: string,
-  live: Live,
-): Promise<IssuedToken> {
+async function issue(context: SessionContext, live: Live, type: string, audience: string | undefined) {
   const { publicUrl, tokenAudience } = context.config;
   if (type === JWT_TOKEN_TYPE) {
     if (audience !== undefined && audience !== tokenAudience)

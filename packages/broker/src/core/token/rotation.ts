@@ -174,20 +174,17 @@ export function createKeyRotation(context: RotationContext) {
       exclusively(async () => {
         const { ring } = signer;
         const { kid } = ring.next;
-        if (ring.requestedAt !== undefined) {
-          const reason = 'An operator requested a new signing key, but a rotation is already in progress.';
-          annotateEvent(event, { target: kid, reason });
-          await recordAllowed(audit, event);
-          return { kid, made: false };
-        }
-        const reason =
-          'An operator requested a new signing key. The broker switches to it once verifiers have had time to fetch it.';
-        annotateEvent(event, { target: kid, reason, detail: { jwk: publicJwk(ring.next) } });
+        const made = ring.requestedAt === undefined;
+        const reason = made
+          ? 'An operator requested a new signing key. The broker switches to it once verifiers have had time to fetch it.'
+          : 'An operator requested a new signing key, but a rotation is already in progress.';
+        annotateEvent(event, { target: kid, reason, ...(made && { detail: { jwk: publicJwk(ring.next) } }) });
         await recordAllowed(audit, event);
+        if (!made) return { kid, made };
         await adopted(event, adopt({ ...ring, requestedAt: toUnixSeconds(clock) }));
         // The request has been stored, so if anything fails from here on, the periodic check retries it.
         await look().catch(context.onFailure);
-        return { kid, made: true };
+        return { kid, made };
       }),
     /**
      * Switches to the next key immediately and drops all keys that have ever been used for signing. All previous tokens

@@ -88,10 +88,8 @@ function isJob({ session, ended }: Live): boolean {
 function whereToAsk({ session: { attestation } }: Live) {
   const { claims, workspace } = attestation;
   const owner = encodePathSegment(workspace.repository?.fullName.split('/')[0] ?? '');
-  const [repository, run, attempt, job] = [
-    workspace.repository?.id,
-    ...[claims.run_id, claims.run_attempt, claims.check_run_id].map(Number),
-  ];
+  const repository = workspace.repository?.id;
+  const [run, attempt, job] = [claims.run_id, claims.run_attempt, claims.check_run_id].map(Number);
   if (!owner || !repository || !Number.isSafeInteger(run) || !Number.isSafeInteger(attempt)) return undefined;
   const within = `/repositories/${repository}/actions`;
   return job !== undefined && Number.isSafeInteger(job) && job > 0
