@@ -4,7 +4,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
+import { type EdgeDecision, EdgeDecisions, type EdgeEvent, MeshpassError } from '@meshpass/identity';
 import {
   CONTROL_HEADER,
   EdgeConfigurationRequest,
@@ -19,7 +19,6 @@ import { annotateEvent, auditRow, createAuditEvent, identityMembers, recordAllow
 import { createGuessLimiter, createRateAllowance } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';
 import type { SessionContext } from '../session/context.ts';
-import type { Feed, Subscription } from '../session/feed.ts';
 
 /** Limits rejected tokens per source address (burst size, and refill rate per second). */
 const WRONG_TOKENS = { burst: 20, perSecond: 0.2 };
@@ -78,7 +77,18 @@ export function edgeRoutes(context: SessionContext, streams: Set<ServerResponse>
         annotateEvent(event, { reason: 'The edge authenticated with its ServiceAccount token.' });
         await recordAllowed(context.audit, event);
         const level = request.headers[CONTROL_HEADER];
-        stream(context.feed, streams, response, { control: level !== undefined, draining: Number(level) >= 2 });
+        response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+        streams.add(response);
+        const send = (one: EdgeEvent) => {
+          response.write(`${JSON.stringify(one)}\n`);
+          if (response.writableLength > MAX_QUEUED) response.destroy();
+        };
+        const wanted = { control: level !== undefined, draining: Number(level) >= 2 };
+        const unsubscribe = context.feed.subscribe(send, wanted);
+        response.on('close', () => {
+          unsubscribe();
+          streams.delete(response);
+        });
         return RESPONSE_ALREADY_SENT;
       },
     }),
@@ -133,19 +143,6 @@ export function edgeRoutes(context: SessionContext, streams: Set<ServerResponse>
 /** Hashes only the signed part of a token, because the same signature can be encoded in more than one way. */
 function identityOf(token: string): string {
   return sha256Hex(token.replace(/\.[^.]*$/, ''));
-}
-
-function stream(feed: Feed, streams: Set<ServerResponse>, response: ServerResponse, subscription: Subscription): void {
-  response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
-  streams.add(response);
-  const unsubscribe = feed.subscribe((event) => {
-    response.write(`${JSON.stringify(event)}\n`);
-    if (response.writableLength > MAX_QUEUED) response.destroy();
-  }, subscription);
-  response.on('close', () => {
-    unsubscribe();
-    streams.delete(response);
-  });
 }
 
 /**

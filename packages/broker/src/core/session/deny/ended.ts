@@ -16,32 +16,18 @@ export type DenyEndedMode = (typeof DENY_ENDED_MODES)[number];
 export type DenialPredicate = (cause: string | undefined) => boolean;
 
 /**
- * For each close cause, whether it means that the workspace ended or reached its time limit. All other causes revoke
- * the access of a workspace that may still be running.
+ * The causes for which a workspace ended or reached its time limit. All other causes, also those that a later version
+ * adds, revoke the access of a workspace that may still be running.
  */
-const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
-  goodbye: true,
-  lease_lapsed: true,
-  expired: true,
-  replaced: true,
-  workspace_stopped: true,
-  workspace_deleted: true,
-  job_ended: true,
-  operator: false,
-  access_removed: false,
-  issuer_removed: false,
-  membership_lost: false,
-  approval_revoked: false,
-  signed_out: false,
-  sign_in_lapsed: false,
-  store_restored: false,
-};
+const OVER_BY_ITSELF: ReadonlySet<string> = new Set<CloseCause>([
+  ...(['goodbye', 'lease_lapsed', 'expired', 'replaced'] as const),
+  ...(['workspace_stopped', 'workspace_deleted', 'job_ended'] as const),
+]);
 
 /** Creates the denial predicate for the given mode. */
 export function createDenialPredicate(mode: DenyEndedMode): DenialPredicate {
   if (mode === 'always') return () => true;
-  return (cause) =>
-    cause === undefined || !Object.hasOwn(OVER_BY_ITSELF, cause) || !OVER_BY_ITSELF[cause as CloseCause];
+  return (cause) => cause === undefined || !OVER_BY_ITSELF.has(cause);
 }
 
 /**
