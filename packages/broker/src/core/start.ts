@@ -204,8 +204,6 @@ async function startSessions(
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     recordEdgeDecisions: (decisions: readonly EdgeDecision[]) => recordEdgeDecisions(sessions, decisions),
-    /** Resolves once the mesh has applied all revocations that have been added so far. */
-    revocationsSettled: revocations.settled,
     /** Ends the event streams to edges that run in other processes. */
     endStreams: () => {
       for (const stream of streams) stream.end();

@@ -168,8 +168,6 @@ async function start(base: Base, parts: AsyncDisposableStack) {
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     reportEdgeDecisions: sessions.recordEdgeDecisions,
-    /** Resolves once the mesh has applied every revocation that was made before the call. */
-    revocationsSettled: sessions.revocationsSettled,
     /**
      * Resolves with an error after another broker has taken over. By then, this broker has stopped accepting requests,
      * and the process must exit.

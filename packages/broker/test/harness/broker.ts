@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
 import {
   createLeaseProof,
@@ -58,6 +59,8 @@ export interface Harness {
   confirmSeconds: number;
   readonly call: (call: Call) => Promise<Answer>;
   readonly operatorCall: (call: string | Call) => Promise<Answer>;
+  /** Resolves once the mesh has applied every revocation that was made before the call. */
+  readonly revocationsSettled: () => Promise<void>;
   /** Stops the broker, runs the callback, and starts the broker again. */
   readonly restart: (meanwhile?: () => void | Promise<void>) => Promise<void>;
   readonly stop: () => Promise<void>;
@@ -140,6 +143,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     const answer = await fetch(`http://127.0.0.1:${harness.broker.operatorPort}${path}`, init);
     const text = await answer.text();
     return { status: answer.status, headers: Object.fromEntries(answer.headers), text, json: parse(text) };
+  };
+  harness.revocationsSettled = async () => {
+    const isSettled = async () =>
+      /^meshpass_revocations_pending 0$/m.test((await harness.operatorCall('/metrics')).text);
+    while (!(await isSettled())) await pause(10);
   };
   harness.restart = async (meanwhile) => {
     await harness.broker.close();

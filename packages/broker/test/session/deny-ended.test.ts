@@ -91,7 +91,7 @@ describe('the list for the mesh', () => {
     revocations.add([principal('many-0')]);
     revocations.add([principal('many-1', { undenied: false })]);
     release();
-    await revocations.settled();
+    await vi.waitFor(() => expect(revocations.pending()).toBe(0));
     revocations.stop();
     expect(told).toHaveLength(2);
     const denied = told[1]!.filter(({ undenied }) => !undenied).map(({ serviceAccount }) => serviceAccount);

@@ -61,7 +61,7 @@ describe('a live session', () => {
     expect(answer.status).toBe(204);
     expect(events.at(-1)).toMatchObject({ type: 'close', id: who.session.id });
     stop();
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     expect(harness.mesh.revoked.some((one) => one.spiffeId.includes(who.session.id.slice(0, 12)))).toBe(true);
     expect(await renewLease(harness, who)).toMatchObject({ kind: 'ended', reason: 'its agent ended it' });
     const after = await asSession(harness, who, { path: '/services' });
@@ -169,7 +169,7 @@ describe('a live session', () => {
     harness.mesh.setAccess([grant('dev'), grant('ops', ['idp:other'])]);
     const admitted = events.findLast((event) => event.type === 'admit' && event.session.id === who.session.id);
     expect(admitted?.type === 'admit' && admitted.session.principals).toHaveLength(1);
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     const own = (namespace: string) =>
       harness.mesh.revoked.some(
         (one) => one.namespace === namespace && one.spiffeId.includes(who.session.id.slice(0, 12)),
@@ -193,7 +193,7 @@ describe('a live session', () => {
     const metrics = await harness.operatorCall('/metrics');
     expect(metrics.text).toMatch(/meshpass_revocations_pending [1-9]/);
     harness.mesh.revokerDown = false;
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     expect(harness.mesh.revoked.some((one) => one.spiffeId.includes(who.session.id.slice(0, 12)))).toBe(true);
   });
 
@@ -226,7 +226,7 @@ describe('a live session', () => {
     expect((await renewLease(harness, who)).kind).toBe('lease');
     expect(await renewLease(harness, gone)).toMatchObject({ kind: 'refused', status: 401 });
     expect((await harness.call({ path: '/jwks' })).json.keys[0].kid).toBe(kid);
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     expect(harness.mesh.revoked.some((one) => one.spiffeId.includes(gone.session.id.slice(0, 12)))).toBe(true);
   });
 

@@ -232,7 +232,7 @@ describe('a live session', () => {
     await began;
     const bye = await asSession(harness, who, { method: 'DELETE', path: '/session' });
     expect(bye.status).toBe(204);
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     const revoked = harness.mesh.revoked.find(
       (one) => one.namespace === 'meshpass-dev' && one.spiffeId.includes(who.session.id.slice(0, 12)),
     );

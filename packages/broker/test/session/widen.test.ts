@@ -189,7 +189,7 @@ describe('a live session', () => {
     await certificates(harness, who, ['timed']);
     await advance(100);
     await holds(who, ['dev']);
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     const isDenied = (spiffeId: string) => harness.mesh.revoked.some((one) => one.spiffeId === spiffeId);
     expect(isDenied(first.spiffe_id)).toBe(true);
     await advance(100);
@@ -197,7 +197,7 @@ describe('a live session', () => {
     const second = (await heldBy(who)).timed!;
     expect(second.spiffe_id).not.toBe(first.spiffe_id);
     expect((await certificates(harness, who, ['timed'])).json.certificates[0].spiffe_id).toBe(second.spiffe_id);
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     expect([isDenied(first.spiffe_id), isDenied(second.spiffe_id)]).toEqual([true, false]);
   });
 
@@ -217,7 +217,7 @@ describe('a live session', () => {
     harness.clockAhead += 41_000;
     await renewLease(harness, who);
     await holds(who, ['dev']);
-    await harness.broker.revocationsSettled();
+    await harness.revocationsSettled();
     expect(harness.mesh.revoked.map((one) => one.spiffeId)).toContain(spiffe_id);
     // Time alone does not give it back.
     await harness.restart();

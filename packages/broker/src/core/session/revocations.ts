@@ -29,9 +29,6 @@ export function createRevocations(options: RevocationOptions) {
   const { revoker, mesh, clock, onFailure } = options;
   const revoked = new Map<string, RevokedPrincipal>();
   const unconfirmed = new Set<string>();
-  /** Resolves when the mesh has applied a list, or when `stop` is called. */
-  let applied = Promise.withResolvers<void>();
-  let stopped = false;
 
   const put = (principals: readonly RevokedPrincipal[]) => {
     for (const principal of principals) {
@@ -45,10 +42,6 @@ export function createRevocations(options: RevocationOptions) {
       revoked.set(principal.spiffeId, { ...principal, sessionId, until, undenied });
       unconfirmed.add(principal.spiffeId);
     }
-  };
-  const progress = () => {
-    applied.resolve();
-    applied = Promise.withResolvers();
   };
   const reconciler = startReconciler<typeof revoked>({
     apply: async () => {
@@ -64,7 +57,7 @@ export function createRevocations(options: RevocationOptions) {
       for (const one of told) if (revoked.get(one.spiffeId) === one) unconfirmed.delete(one.spiffeId);
       return undefined;
     },
-    onApplied: progress,
+    onApplied: () => {},
     onFailed: onFailure,
     resync: REPEAT_MS,
   });
@@ -78,18 +71,9 @@ export function createRevocations(options: RevocationOptions) {
       put(principals);
       apply();
     },
-    /**
-     * Resolves once the mesh has applied all revocations that have been added so far. Failures are retried, so the
-     * promise never rejects.
-     */
-    settled: async () => {
-      while (unconfirmed.size > 0 && !stopped) await applied.promise;
-    },
     /** Returns the number of principals whose revocation has not been confirmed yet. */
     pending: () => unconfirmed.size,
     stop: () => {
-      stopped = true;
-      progress();
       unwatch();
       reconciler.close();
     },
