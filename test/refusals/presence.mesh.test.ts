@@ -1,5 +1,5 @@
 /** A Codespace's presence over real TLS and simulated forwarding, in every mode, and the findings of `meshpass doctor`. */
-import type { DoctorFinding } from '@meshpass/cli/doctor/run';
+import type { CheckedFinding } from '@meshpass/cli/diagnosis/run';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { codespaceProof, type DataPath, expectRefused, openDataPath } from '../mesh.ts';
 
@@ -74,9 +74,9 @@ describe('by default', () => {
       const argv = ['meshpass', 'doctor', '--output', 'json', ...flags];
       const { code, stdout, stderr } = await dataPath.lab.exec('workspace', argv, { env });
       expect(stdout, stderr).toMatch(/^\{/);
-      return { code, lines: (JSON.parse(stdout) as { lines: DoctorFinding[] }).lines };
+      return { code, lines: (JSON.parse(stdout) as { lines: CheckedFinding[] }).lines };
     };
-    const states = (lines: readonly DoctorFinding[]) => lines.map(({ check, state }) => `${check} ${state}`);
+    const states = (lines: readonly CheckedFinding[]) => lines.map(({ check, state }) => `${check} ${state}`);
 
     it('finds everything in order, by an enrolment that it ends again', async () => {
       const env = await dataPath.environment();

@@ -6,12 +6,11 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 import type { HostPort } from '../command/flag.ts';
-import { type Finding, failedFinding, misconfigurationFinding } from '../diagnosis/finding.ts';
+import { type Finding, failed, misconfigured, ok, warning } from '../diagnosis/finding.ts';
 import { examineTls, resolveHost } from '../diagnosis/tls.ts';
 import { type CheckContext, list } from './context.ts';
-import { checkExpiry } from './expiry.ts';
 
-export interface PublicAddressOptions {
+interface PublicAddressOptions {
   /** The namespace of the Helm release. */
   readonly namespace: string;
   /** An additional CA that agents trust, in PEM format. Defaults to Node's built-in roots. */
@@ -20,7 +19,6 @@ export interface PublicAddressOptions {
   readonly now: number;
 }
 
-const CHECK = 'certificates';
 const DAY = 86_400;
 /**
  * The check warns if fewer than this many days remain or, for short-lived certificates, if less than a quarter of the
@@ -40,7 +38,7 @@ export async function checkPublicAddress(
 ): Promise<Finding> {
   const named = await resolveHost(host).catch(toMeshpassError);
   if (named instanceof MeshpassError)
-    return failedFinding(CHECK, named, {
+    return failed(named, {
       seen: `look up ${host}`,
       next: `Point the name to the load balancer of the Service meshpass-${part}; a new DNS record can take minutes.`,
       command: `kubectl -n ${namespace} get service meshpass-${part}; getent hosts ${host}`,
@@ -54,7 +52,7 @@ export async function checkPublicAddress(
     );
     const next = `Check that the Pods of meshpass-${part} are ready, then check the load balancer and the firewalls.`;
     const command = `kubectl -n ${namespace} get deployments,pods,services -l app.kubernetes.io/component=${part}`;
-    return failedFinding(CHECK, error, { seen, next, command });
+    return failed(error, { seen, next, command });
   }
   const { life, untrusted, issuer, names } = shown;
   const replace = {
@@ -64,18 +62,17 @@ export async function checkPublicAddress(
   };
   if (untrusted === undefined || untrusted === 'CERT_HAS_EXPIRED') {
     const days = Math.min(WARN_DAYS, ((life.notAfter - life.notBefore) / DAY) * WARN_SHARE);
-    return checkExpiry(CHECK, `The certificate for ${host}`, life.notAfter * 1000, now, { ...replace, days });
+    return checkExpiry(`The certificate for ${host}`, life.notAfter * 1000, now, { ...replace, days });
   }
   const showing = `openssl s_client -connect ${host}:${port} -servername ${host} -showcerts </dev/null`;
   if (untrusted === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return misconfigurationFinding(CHECK, `The server at ${host} presents a certificate for ${names}.`, {
+    return misconfigured(`The server at ${host} presents a certificate for ${names}.`, {
       seen,
       command: showing,
       next: `Store a certificate for ${host} in the Secret meshpass-${part}-tls, or point the name to meshpass-${part}.`,
     });
   const what = tlsFailure(untrusted)?.what ?? 'its certificate is rejected';
-  return misconfigurationFinding(
-    CHECK,
+  return misconfigured(
     `The certificate for ${host} is not trusted: ${what} (${untrusted}). It was signed by ${issuer}.`,
     {
       seen,
@@ -109,10 +106,37 @@ export async function checkIssuedCertificates({ http, namespace }: CheckContext)
       const why = ready
         ? plainText(String(ready.message ?? '').slice(0, LONGEST)) || 'it is not ready'
         : 'it has no status, because cert-manager is not running';
-      return misconfigurationFinding(CHECK, `cert-manager has not issued the certificate ${name}: ${why}.`, {
+      return misconfigured(`cert-manager has not issued the certificate ${name}: ${why}.`, {
         seen: `kubectl -n ${namespace} get certificates.cert-manager.io ${name}`,
         next: 'Check the events of the Certificate and its CertificateRequest.',
         command: `kubectl -n ${namespace} describe certificates.cert-manager.io,certificaterequests.cert-manager.io`,
       });
     });
+}
+
+// Checks how long certificates remain valid.
+
+const DAY_MS = 86_400_000;
+
+interface ExpiryAdvice {
+  /** The check warns if fewer than this many days remain. */
+  readonly days: number;
+  readonly seen: string;
+  readonly command: string;
+  readonly next: string;
+}
+
+/**
+ * Checks how soon something expires.
+ * @param until the expiry time in Unix milliseconds
+ * @param now the current time in Unix milliseconds
+ */
+export function checkExpiry(what: string, until: number, now: number, advice: ExpiryAdvice): Finding {
+  const { days, ...more } = advice;
+  const day = new Date(until).toISOString().slice(0, 10);
+  const left = Math.floor((until - now) / DAY_MS);
+  if (until <= now) return misconfigured(`${what} expired on ${day}.`, more);
+  if (until - now < days * DAY_MS)
+    return warning(`${what} expires in ${left === 1 ? '1 day' : `${left} days`}, on ${day}.`, more);
+  return ok(`${what} is valid until ${day}.`, advice.seen);
 }

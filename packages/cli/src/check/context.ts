@@ -1,10 +1,8 @@
-/** Defines the context of the installation checks, and helpers that query the cluster and describe failed requests. */
+/** Defines the context of the installation checks, and helpers that query the cluster. */
 import type { KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
-import type { MeshpassError } from '@meshpass/identity/error';
-import type { Finding } from '../diagnosis/finding.ts';
 
-export interface CheckContext {
-  readonly http: Pick<KubernetesHttp, 'call'>;
+/** Where the parts of an installation are, or will be. */
+export interface Installation {
   /** The namespace of the Helm release. */
   readonly namespace: string;
   readonly rootNamespace: string;
@@ -18,6 +16,10 @@ export interface CheckContext {
   readonly gitops: boolean;
   /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
+}
+
+export interface CheckContext extends Installation {
+  readonly http: Pick<KubernetesHttp, 'call'>;
 }
 
 /** A Kubernetes object. Only the fields that the checks need are typed. */
@@ -58,12 +60,4 @@ export async function list(
   const query: Record<string, string> = labelSelector === '' ? {} : { labelSelector };
   const { body } = await http.call({ method: 'GET', path, query, expect: [404] });
   return (body as { items?: readonly Seen[] } | undefined)?.items ?? [];
-}
-
-/** Describes a failed request to the cluster as evidence for a finding. */
-export function kubernetesEvidence({ detail: { status, method, path } }: MeshpassError): Partial<Finding> {
-  const seen = path === undefined ? {} : { seen: `${method} ${path}${status === undefined ? '' : `: ${status}`}` };
-  if (status !== 403) return seen;
-  const says = 'This kubeconfig lacks the required permission. Use a different one.';
-  return { ...seen, says, command: 'kubectl auth whoami' };
 }

@@ -2,10 +2,9 @@
 
 import { X509Certificate } from 'node:crypto';
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { type Finding, misconfigurationFinding, ok, unknown, warningFinding } from '../diagnosis/finding.ts';
-import type { Findings } from '../diagnosis/run.ts';
+import { type Finding, type Findings, misconfigured, ok, unknown, warning } from '../diagnosis/finding.ts';
+import { checkExpiry } from './certificates.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
-import { checkExpiry } from './expiry.ts';
 
 /** Checks that istiod is ready and that all of its Pods run the same version. */
 export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext): Promise<Finding> {
@@ -18,8 +17,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
     return hasCa ? (endpoints ?? []).filter((one: Seen) => one.conditions?.ready !== false) : [];
   });
   if (ready.length === 0)
-    return misconfigurationFinding(
-      'istiod',
+    return misconfigured(
       `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012, so istiod cannot sign certificates.`,
       {
         seen,
@@ -30,12 +28,12 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
   const versions = await istiodVersions({ http, rootNamespace });
   const told = versions.length === 0 ? 'unknown version' : versions.join(', ');
   if (versions.length > 1)
-    return warningFinding('istiod', `${versions.length} versions of istiod are running: ${told}.`, {
+    return warning(`${versions.length} versions of istiod are running: ${told}.`, {
       seen: `kubectl -n ${rootNamespace} get pods -l app=istiod -o wide`,
       next: 'This is normal during an upgrade. Finish the upgrade.',
       command: 'istioctl version',
     });
-  return ok('istiod', `${ready.length} ready; ${told}.`, seen);
+  return ok(`${ready.length} ready; ${told}.`, seen);
 }
 
 /** Lists the versions of the istiod Pods according to their image tags. Images without a version tag are ignored. */
@@ -61,7 +59,7 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
   const seen = `kubectl -n ${rootNamespace} get configmap istio-ca-root-cert`;
   if (roots.length === 0)
     return [
-      misconfigurationFinding('roots', `ConfigMap istio-ca-root-cert in ${rootNamespace} contains no certificate.`, {
+      misconfigured(`ConfigMap istio-ca-root-cert in ${rootNamespace} contains no certificate.`, {
         seen,
         next: 'istiod writes this ConfigMap. Check the istiod log.',
         command: `kubectl -n ${rootNamespace} logs -l app=istiod --tail 100`,
@@ -70,7 +68,7 @@ export async function checkRoots({ http, rootNamespace, now }: CheckContext): Pr
   return roots.map((one) => {
     const certificate = new X509Certificate(one);
     const name = certificate.subject.replaceAll('\n', ', ') || certificate.fingerprint256.slice(0, 23);
-    return checkExpiry('roots', `The mesh root ${name}`, certificate.validToDate.getTime(), now(), {
+    return checkExpiry(`The mesh root ${name}`, certificate.validToDate.getTime(), now(), {
       seen,
       days: 30,
       command: 'meshpass rotate --help',
@@ -91,14 +89,14 @@ export async function checkIstioVersion(context: CheckContext): Promise<Findings
   const seen = `kubectl -n ${context.rootNamespace} get pods -l app=istiod -o wide`;
   const tested = `Meshpass is tested with Istio ${TESTED_ISTIO_VERSIONS.join(', ')}`;
   if (versions.length === 0)
-    return unknown('istio', `No istiod image in ${context.rootNamespace} has a version tag. ${tested}.`, {
+    return unknown(`No istiod image in ${context.rootNamespace} has a version tag. ${tested}.`, {
       seen,
       command: 'istioctl version',
     });
   return versions.map((version) =>
     TESTED_ISTIO_VERSIONS.some((one) => version === one || version.startsWith(`${one}.`))
-      ? ok('istio', `Istio ${version} is a tested release.`, seen)
-      : warningFinding('istio', `Istio ${version} is not a tested release. ${tested}.`, {
+      ? ok(`Istio ${version} is a tested release.`, seen)
+      : warning(`Istio ${version} is not a tested release. ${tested}.`, {
           seen,
           next: 'Install a tested release, or try Meshpass on a test cluster first.',
         }),

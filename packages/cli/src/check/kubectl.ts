@@ -3,8 +3,7 @@
  * roles do not grant too many permissions.
  */
 import { clusterRoleOf, knownRoles, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
-import type { Findings } from '../diagnosis/run.ts';
+import { type Finding, type Findings, misconfigured, ok, warning } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const RBAC = '/apis/rbac.authorization.k8s.io/v1';
@@ -27,19 +26,17 @@ async function checkParts({ http, namespace }: CheckContext): Promise<Finding> {
   const api = flagOf(edge, '--kubernetes-api');
   const seen = `kubectl -n ${namespace} get deployment meshpass-broker meshpass-edge -o yaml`;
   if (audience === undefined && api === undefined)
-    return ok('kubectl', 'kubectl in workspaces is off (kubernetes.enabled in the chart).', seen);
+    return ok('kubectl in workspaces is off (kubernetes.enabled in the chart).', seen);
   const command = `helm upgrade meshpass CHART --namespace ${namespace} --reset-then-reuse-values --set kubernetes.enabled=true`;
-  const half = (says: string) =>
-    misconfigurationFinding('kubectl', says, { seen, next: 'Configure both through the chart.', command });
+  const half = (says: string) => misconfigured(says, { seen, next: 'Configure both through the chart.', command });
   if (audience === undefined)
     return half('The edge connects to the API server, but the broker does not issue tokens for it.');
   if (api === undefined)
     return half('The broker issues tokens for the API server, but the edge does not connect to it.');
   const variables: readonly { name?: string; expression?: string }[] = policy?.spec?.variables ?? [];
   if (variables.some(({ name, expression }) => name === 'kubernetesAudience' && expression === `'${audience}'`))
-    return ok('kubectl', `Workspaces whose grants have roles can reach ${api} with tokens for ${audience}.`, seen);
-  return misconfigurationFinding(
-    'kubectl',
+    return ok(`Workspaces whose grants have roles can reach ${api} with tokens for ${audience}.`, seen);
+  return misconfigured(
     `The admission policy meshpass-accounts does not allow the broker to request tokens for ${audience}.`,
     {
       seen: 'kubectl get validatingadmissionpolicy meshpass-accounts -o yaml',
@@ -69,7 +66,7 @@ async function checkBoundRoles({ http }: CheckContext): Promise<Findings> {
     const about = { seen: `kubectl -n ${metadata.namespace} get rolebinding ${metadata.name} -o yaml` };
     const command = `kubectl describe clusterrole ${name}`;
     if (!there.has(name))
-      return misconfigurationFinding('kubectl', `${where} binds the ClusterRole ${name}, which does not exist.`, {
+      return misconfigured(`${where} binds the ClusterRole ${name}, which does not exist.`, {
         ...about,
         next: 'Create it, or remove it from the access file.',
         command: 'kubectl get clusterroles',
@@ -79,6 +76,6 @@ async function checkBoundRoles({ http }: CheckContext): Promise<Findings> {
     const what = unknown === undefined ? `allows ${[...powers].join(', ')}` : `cannot be evaluated: ${unknown}`;
     const says = `The ClusterRole ${name} bound by ${where} ${what}.`;
     const next = 'Meshpass binds it because the access file allows this. With GitOps, the role may have changed since.';
-    return warningFinding('kubectl', says, { ...about, next, command });
+    return warning(says, { ...about, next, command });
   });
 }

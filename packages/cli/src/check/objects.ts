@@ -1,6 +1,6 @@
 /** Checks the Kubernetes version, and that the chart's admission policies and mesh gateway exist and take effect. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
+import { type Finding, misconfigured, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
 /** The names of the chart's admission policies. */
@@ -13,21 +13,14 @@ export const ADMISSION_POLICIES = [
 const OLDEST_KUBERNETES = 30;
 
 /** Checks that the Kubernetes version is supported. */
-export async function checkKubernetes({ http }: CheckContext): Promise<readonly Finding[]> {
+export async function checkKubernetes({ http }: CheckContext): Promise<Finding> {
   const { body } = await http.call({ method: 'GET', path: '/version' });
   const { gitVersion = 'unknown', minor = '0' } = body as { gitVersion?: string; minor?: string };
-  if (Number.parseInt(minor, 10) >= OLDEST_KUBERNETES) return [ok('kubernetes', `Kubernetes ${gitVersion}.`)];
-  return [
-    misconfigurationFinding(
-      'kubernetes',
-      `Kubernetes ${gitVersion} has no stable admission policies. Meshpass requires 1.${OLDEST_KUBERNETES} or later.`,
-      {
-        seen: 'kubectl version',
-        command: 'kubectl version',
-        next: 'Upgrade the cluster.',
-      },
-    ),
-  ];
+  if (Number.parseInt(minor, 10) >= OLDEST_KUBERNETES) return ok(`Kubernetes ${gitVersion}.`);
+  return misconfigured(
+    `Kubernetes ${gitVersion} has no stable admission policies. Meshpass requires 1.${OLDEST_KUBERNETES} or later.`,
+    { seen: 'kubectl version', command: 'kubectl version', next: 'Upgrade the cluster.' },
+  );
 }
 
 /** Checks the admission policies. A policy has no effect unless a binding with the action Deny exists. */
@@ -42,8 +35,7 @@ export async function checkAdmissionPolicies({ http, namespace }: CheckContext):
     const why = reasonAgainst(policy, name, namespace, bindings);
     return why === undefined
       ? []
-      : misconfigurationFinding(
-          'admission',
+      : misconfigured(
           `The admission policy ${name} is not in effect: ${why}. The broker can do more than the security model allows.`,
           {
             seen: `kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings ${name}`,
@@ -52,9 +44,7 @@ export async function checkAdmissionPolicies({ http, namespace }: CheckContext):
           },
         );
   });
-  return findings.length > 0
-    ? findings
-    : [ok('admission', `${ADMISSION_POLICIES.length} admission policies are in effect.`)];
+  return findings.length > 0 ? findings : [ok(`${ADMISSION_POLICIES.length} admission policies are in effect.`)];
 }
 
 function reasonAgainst(
@@ -123,22 +113,18 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   const seen = `kubectl -n ${namespace} get pods -l ${selector}`;
   if (pods.length === 0)
     return [
-      misconfigurationFinding(
-        'gateway',
-        `Cannot find the mesh gateway: no Pod in ${namespace} has the label ${selector}.`,
-        {
-          seen,
-          next: "Pass the gateway's labels as --gateway-label, or install the gateway with the chart.",
-          command: `kubectl get pods --all-namespaces -l istio --show-labels`,
-        },
-      ),
+      misconfigured(`Cannot find the mesh gateway: no Pod in ${namespace} has the label ${selector}.`, {
+        seen,
+        next: "Pass the gateway's labels as --gateway-label, or install the gateway with the chart.",
+        command: `kubectl get pods --all-namespaces -l istio --show-labels`,
+      }),
     ];
   const findings: Finding[] = [];
   const isReady = ({ status }: Seen) =>
     status?.conditions?.some((one: { type: string; status: string }) => one.type === 'Ready' && one.status === 'True');
   if (!pods.some(isReady))
     findings.push(
-      misconfigurationFinding('gateway', `None of the ${pods.length} mesh gateway Pods is ready.`, {
+      misconfigured(`None of the ${pods.length} mesh gateway Pods is ready.`, {
         seen,
         command: `kubectl -n ${namespace} describe pods -l ${selector}`,
         next: 'A gateway becomes ready once istiod has issued its certificate.',
@@ -151,8 +137,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   const look = `kubectl -n ${namespace} get gateways.networking.istio.io -o yaml`;
   if (passing.length === 0)
     findings.push(
-      misconfigurationFinding(
-        'gateway',
+      misconfigured(
         `No Gateway opens its port ${port} in mode AUTO_PASSTHROUGH, so granted services are unreachable.`,
         {
           seen: look,
@@ -166,8 +151,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
   );
   if (wide)
     findings.push(
-      misconfigurationFinding(
-        'gateway',
+      misconfigured(
         `Gateway ${namespace}/${wide.metadata.name} forwards to every host in the mesh, not only to granted hosts.`,
         {
           seen: look,
@@ -176,9 +160,7 @@ export async function checkGateway({ http, gateway }: CheckContext): Promise<rea
         },
       ),
     );
-  return findings.length > 0
-    ? findings
-    : [ok('gateway', `${selector} in ${namespace}: ready, and open to granted hosts.`, seen)];
+  return findings.length > 0 ? findings : [ok(`${selector} in ${namespace}: ready, and open to granted hosts.`, seen)];
 }
 
 /** Whether a selector matches the labels of a Pod. */

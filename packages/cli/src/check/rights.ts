@@ -2,8 +2,7 @@
  * Checks the permissions of the broker's ServiceAccount. It must have all the permissions that it needs, and none that
  * are dangerous.
  */
-import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
-import type { Findings } from '../diagnosis/run.ts';
+import { type Finding, type Findings, misconfigured, ok, warning } from '../diagnosis/finding.ts';
 import { type CheckContext, read } from './context.ts';
 
 export interface KubernetesPermission {
@@ -90,15 +89,14 @@ export async function checkBrokerPermissions(context: CheckContext): Promise<rea
   ]);
   const findings = [
     ...missing.map(({ right, verb, namespace }) =>
-      misconfigurationFinding('rights', `The broker cannot ${verb} ${nameOf(right)}${placeOf(namespace)}.`, {
+      misconfigured(`The broker cannot ${verb} ${nameOf(right)}${placeOf(namespace)}.`, {
         seen: `kubectl auth can-i ${asked(right, verb, namespace)} --as ${user}: no`,
         next: "Reapply the chart's RBAC rules. With Argo CD or Flux, sync again.",
         command: `helm upgrade meshpass CHART --namespace ${context.namespace} --reset-then-reuse-values`,
       }),
     ),
     ...excess.map(({ right, verb, namespace }) =>
-      misconfigurationFinding(
-        'rights',
+      misconfigured(
         `The broker can ${verb} ${nameOf(right)}${placeOf(namespace)}, which exceeds the chart's RBAC rules.`,
         {
           seen: `kubectl auth can-i ${asked(right, verb, namespace)} --as ${user}: yes`,
@@ -109,7 +107,7 @@ export async function checkBrokerPermissions(context: CheckContext): Promise<rea
     ),
   ];
   if (findings.length > 0) return findings;
-  return [ok('rights', `${user} has all required permissions and no forbidden ones.`, 'SubjectAccessReview')];
+  return [ok(`${user} has all required permissions and no forbidden ones.`, 'SubjectAccessReview')];
 
   async function questions(rights: readonly KubernetesPermission[]) {
     return await Promise.all(
@@ -221,8 +219,7 @@ export async function checkLeftovers({ http, namespace }: CheckContext): Promise
   const isAtWork = job?.status?.active > 0;
   if (!role || isAtWork) return [];
   const objects = `job,rolebinding,role,serviceaccount ${KEYS_JOB}`;
-  return warningFinding(
-    'rights',
+  return warning(
     `An interrupted installation left behind the permission to create Secrets in ${namespace} (Role ${KEYS_JOB}).`,
     {
       seen: `kubectl -n ${namespace} get ${objects}`,

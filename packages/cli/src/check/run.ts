@@ -1,24 +1,24 @@
-/** Runs all installation checks in the order of their dependencies. */
+/** Runs the checks of an installation, or of a cluster before an installation, in the order of their dependencies. */
+import type { MeshpassError } from '@meshpass/identity/error';
 import type { HostPort } from '../command/flag.ts';
-import { type Finding, skippedFinding } from '../diagnosis/finding.ts';
-import { type Check, diagnose, type Findings } from '../diagnosis/run.ts';
+import { type Finding, type Findings, skipped } from '../diagnosis/finding.ts';
+import { type Check, type CheckedFinding, diagnose } from '../diagnosis/run.ts';
+import type { ChartValues } from '../input/chart-values.ts';
+import { checkAccess } from './before/access.ts';
+import { checkInstallPermissions, checkRelease } from './before/installer.ts';
+import { checkLoadBalancer, checkNetworkPolicy, checkPublicNames, checkStorage } from './before/network-and-storage.ts';
 import { checkBroker } from './broker.ts';
 import { checkIssuedCertificates, checkPublicAddress } from './certificates.ts';
-import { type CheckContext, kubernetesEvidence } from './context.ts';
-import { checkIstiod, checkRoots } from './istiod.ts';
+import type { CheckContext, Installation } from './context.ts';
+import { checkIstiod, checkIstioVersion, checkRoots } from './istiod.ts';
 import { checkKubectl } from './kubectl.ts';
 import { checkAdmissionPolicies, checkGateway, checkKubernetes } from './objects.ts';
 import { checkBrokerPermissions, checkLeftovers } from './rights.ts';
 import { checkWorkloads } from './workloads.ts';
 
-export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> {
-  readonly cluster: CheckContext;
-}
-
-/** The options for the checks that run outside the cluster and do not need access to it. */
-export interface OutsideOptions {
-  /** The namespace of the Helm release, used in the suggested commands. */
-  readonly namespace: string;
+export interface CheckOptions {
+  /** Without a client for the cluster, only the checks outside the cluster run. */
+  readonly cluster: CheckContext | Installation;
   /** The origin of the operator listener. If it is omitted, the listener is not checked. */
   readonly operator?: string | undefined;
   readonly broker?: HostPort | undefined;
@@ -27,38 +27,100 @@ export interface OutsideOptions {
   readonly ca?: string | undefined;
   /** The check of the GitHub App. If it is omitted, the check is skipped. */
   readonly github?: Check | undefined;
-  /** Returns the current time in Unix milliseconds. */
-  readonly now: () => number;
+}
+
+export interface PreflightOptions extends Pick<CheckOptions, 'github'> {
+  readonly cluster: CheckContext;
+  /** The path to the access file to install. If it is omitted, no granted services are checked. */
+  readonly access?: string | undefined;
+  /** The chart values. If they are omitted, the chart's defaults apply and the public host names are unknown. */
+  readonly values?: ChartValues | undefined;
 }
 
 /** The maximum number of checks that run at the same time. */
-export const CONCURRENCY = 8;
+const CONCURRENCY = 8;
 
-/** Runs the checks both inside and outside the cluster. Never throws. A failed check produces a finding instead. */
-export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<readonly Finding[]> {
-  const inCluster = (name: string, ...looks: readonly ((context: CheckContext) => Promise<Findings>)[]) => ({
+/** Runs the checks of an installation. Never throws. A failed check produces a finding instead. */
+export async function runChecks(options: CheckOptions): Promise<readonly CheckedFinding[]> {
+  const { cluster, operator, broker, edge, ca } = options;
+  const { namespace } = cluster;
+  const shown = { namespace, ca, now: cluster.now() };
+  const checks = [
+    ...('http' in cluster ? clusterChecks(cluster) : []),
+    checkIf(
+      'broker',
+      operator === undefined ? undefined : () => checkBroker(operator, namespace),
+      'Pass --operator to query the broker about its database and readiness.',
+    ),
+    checkIf(
+      'certificates',
+      broker && (() => checkPublicAddress('broker', broker, shown)),
+      'Pass --broker-address to check its certificate.',
+    ),
+    checkIf(
+      'certificates',
+      edge && (() => checkPublicAddress('edge', edge, shown)),
+      'Pass --edge-address to check its certificate.',
+    ),
+    githubCheck(options),
+  ];
+  return await diagnose(checks, CONCURRENCY);
+}
+
+/** Runs the checks before an installation or an upgrade. Never throws. A failed check produces a finding instead. */
+export async function runPreflightChecks(options: PreflightOptions): Promise<readonly CheckedFinding[]> {
+  const { access, values } = options;
+  const { mesh } = values ?? {};
+  const cluster = {
+    ...options.cluster,
+    rootNamespace: mesh?.rootNamespace || options.cluster.rootNamespace,
+    istiod: mesh?.istiod || options.cluster.istiod,
+  };
+  const check = (run: () => Promise<Findings>, ...names: readonly string[]): Check => ({
+    names,
+    needs: ['kubernetes'],
+    run,
+    // If the user may not list a resource, the check reveals nothing about the cluster, so its result is `unknown`.
+    onError: (error) => ({ ...kubernetesEvidence(error), ...(error.detail.status === 403 && { state: 'unknown' }) }),
+  });
+  const checks: readonly Check[] = [
+    kubernetesCheck(cluster),
+    check(() => checkIstioVersion(cluster), 'istio'),
+    check(() => checkIstiod(cluster), 'istiod'),
+    check(() => checkAccess(cluster, access, mesh?.clusterDomain || 'cluster.local'), 'access', 'services'),
+    check(() => checkStorage(cluster, values), 'storage'),
+    check(() => checkLoadBalancer(cluster, values), 'load-balancer'),
+    check(() => checkNetworkPolicy(cluster, values), 'network-policy'),
+    check(() => checkInstallPermissions(cluster), 'rights'),
+    check(() => checkRelease(cluster), 'release'),
+    { names: ['names'], run: () => checkPublicNames(values) },
+    githubCheck(options),
+  ];
+  return await diagnose(checks, CONCURRENCY);
+}
+
+function clusterChecks(cluster: CheckContext): readonly Check[] {
+  const check = (name: string, ...looks: readonly ((context: CheckContext) => Promise<Findings>)[]) => ({
     names: [name],
     needs: ['kubernetes'],
     run: async () => (await Promise.all(looks.map((look) => look(cluster)))).flat(),
     onError: kubernetesEvidence,
   });
-  const checks = [
+  return [
     kubernetesCheck(cluster),
-    inCluster('workloads', checkWorkloads),
-    inCluster('rights', checkBrokerPermissions, checkLeftovers),
-    inCluster('admission', checkAdmissionPolicies),
-    inCluster('istiod', checkIstiod),
-    inCluster('roots', checkRoots),
-    inCluster('gateway', checkGateway),
-    inCluster('certificates', checkIssuedCertificates),
-    inCluster('kubectl', checkKubectl),
-    ...outsideChecks({ ...outside, namespace: cluster.namespace, now: cluster.now }),
+    check('workloads', checkWorkloads),
+    check('rights', checkBrokerPermissions, checkLeftovers),
+    check('admission', checkAdmissionPolicies),
+    check('istiod', checkIstiod),
+    check('roots', checkRoots),
+    check('gateway', checkGateway),
+    check('certificates', checkIssuedCertificates),
+    check('kubectl', checkKubectl),
   ];
-  return await diagnose(checks, CONCURRENCY);
 }
 
-/** Returns the check that verifies the Kubernetes version. All in-cluster checks depend on it. */
-export function kubernetesCheck(cluster: CheckContext): Check {
+/** Returns the check that verifies the Kubernetes version. All checks in the cluster depend on it. */
+function kubernetesCheck(cluster: CheckContext): Check {
   return {
     names: ['kubernetes'],
     run: () => checkKubernetes(cluster),
@@ -70,33 +132,19 @@ export function kubernetesCheck(cluster: CheckContext): Check {
   };
 }
 
-/** Runs only the checks that do not need access to the cluster. */
-export async function runOutsideChecks(options: OutsideOptions): Promise<readonly Finding[]> {
-  return await diagnose(outsideChecks(options), CONCURRENCY);
+function githubCheck({ github }: Pick<CheckOptions, 'github'>): Check {
+  return github ?? checkIf('github', undefined, 'Pass --github-app and --github-app-key to query GitHub.');
 }
 
-function outsideChecks({ namespace, operator, broker, edge, ca, github, now }: OutsideOptions): readonly Check[] {
-  const check = (name: string, run: (() => Promise<Findings>) | undefined, otherwise: string): Check => ({
-    names: [name],
-    run: run ?? (() => skippedFinding(name, otherwise)),
-  });
-  const shown = { namespace, ca, now: now() };
-  return [
-    check(
-      'broker',
-      operator === undefined ? undefined : () => checkBroker(operator, namespace),
-      'Pass --operator to query the broker about its database and readiness.',
-    ),
-    check(
-      'certificates',
-      broker && (() => checkPublicAddress('broker', broker, shown)),
-      'Pass --broker-address to check its certificate.',
-    ),
-    check(
-      'certificates',
-      edge && (() => checkPublicAddress('edge', edge, shown)),
-      'Pass --edge-address to check its certificate.',
-    ),
-    github ?? check('github', undefined, 'Pass --github-app and --github-app-key to query GitHub.'),
-  ];
+/** Returns a check that is skipped if the flag that it needs is missing. */
+function checkIf(name: string, run: (() => Promise<Findings>) | undefined, otherwise: string): Check {
+  return { names: [name], run: run ?? (() => skipped(otherwise)) };
+}
+
+/** Describes a failed request to the cluster as evidence for a finding. */
+function kubernetesEvidence({ detail: { status, method, path } }: MeshpassError): Partial<Finding> {
+  const seen = path === undefined ? {} : { seen: `${method} ${path}${status === undefined ? '' : `: ${status}`}` };
+  if (status !== 403) return seen;
+  const says = 'This kubeconfig lacks the required permission. Use a different one.';
+  return { ...seen, says, command: 'kubectl auth whoami' };
 }

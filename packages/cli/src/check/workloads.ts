@@ -1,6 +1,6 @@
 /** Checks that the chart's Deployments exist and are running. If their Pods are not ready, it finds out why. */
 import { plainText } from '@meshpass/identity/text';
-import { type Finding, misconfigurationFinding, ok } from '../diagnosis/finding.ts';
+import { type Finding, misconfigured, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
 const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
@@ -21,7 +21,7 @@ export async function checkWorkloads(context: CheckContext): Promise<readonly Fi
 }
 
 function missing(namespace: string, name: string): Finding {
-  return misconfigurationFinding('workloads', `Deployment ${name} does not exist in ${namespace}.`, {
+  return misconfigured(`Deployment ${name} does not exist in ${namespace}.`, {
     seen: `kubectl -n ${namespace} get deployment ${name}`,
     next: 'Install the chart, or pass its namespace as --namespace.',
     command: `helm list --all-namespaces --filter meshpass`,
@@ -35,25 +35,21 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
   const wanted: number = spec?.replicas ?? 1;
   const ready: number = status?.readyReplicas ?? 0;
   if (wanted === 0)
-    return misconfigurationFinding('workloads', `${name} is scaled to 0, so no Pod runs.`, {
+    return misconfigured(`${name} is scaled to 0, so no Pod runs.`, {
       seen,
       next: 'Scale it up. An autoscaler does not change a Deployment that is scaled to 0.',
       command: `kubectl -n ${namespace} scale deployment ${name} --replicas ${part === 'broker' ? 1 : 2}`,
     });
-  if (ready >= wanted) return ok('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
+  if (ready >= wanted) return ok(`${name}: ${ready} of ${wanted} ready.`, seen);
   // If this user may not read Pods or events, the finding still reports that the Deployment is not ready.
   const { why, hasStarted } = await reasonOf(context, part).catch((): Reason => ({ hasStarted: false }));
   const labels = `app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${part}`;
-  return misconfigurationFinding(
-    'workloads',
-    `${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`,
-    {
-      seen,
-      ...(hasStarted
-        ? { next: 'Check its log.', command: `kubectl -n ${namespace} logs -l ${labels} --prefix --tail 5` }
-        : { next: 'Check its Pods.', command: `kubectl -n ${namespace} describe pods -l ${labels}` }),
-    },
-  );
+  return misconfigured(`${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`, {
+    seen,
+    ...(hasStarted
+      ? { next: 'Check its log.', command: `kubectl -n ${namespace} logs -l ${labels} --prefix --tail 5` }
+      : { next: 'Check its Pods.', command: `kubectl -n ${namespace} describe pods -l ${labels}` }),
+  });
 }
 
 interface Reason {

@@ -5,8 +5,7 @@ import { readCa } from '@meshpass/agent/control/read-ca';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { MeshpassError } from '@meshpass/identity/error';
-import { runPreflightChecks } from '../check/before/run.ts';
-import { runChecks, runOutsideChecks } from '../check/run.ts';
+import { runChecks, runPreflightChecks } from '../check/run.ts';
 import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { address, negatedFlag, type OptionsOf, text, toggle } from '../command/flag.ts';
@@ -72,11 +71,11 @@ async function check(options: OptionsOf<typeof flags>): Promise<Answer> {
   const { brokerAddress: broker, edgeAddress: edge } = options;
   const github = checkGithubAppFlags(options);
   const outside = { operator, broker, edge, ca: readCa(options.caFile), github };
-  if (!options.cluster) return findingsOutput(await runOutsideChecks({ ...outside, namespace, now: Date.now }));
+  const installation = { namespace, rootNamespace, istiod, gateway: gatewayLocation(options), gitops, now: Date.now };
+  if (!options.cluster) return findingsOutput(await runChecks({ cluster: installation, ...outside }));
   const http = createKubernetesHttp(await kubeconfigAccess(options.kubeconfig ?? findKubeconfig(process.env)));
   try {
-    const gateway = gatewayLocation(options);
-    const cluster = { http, namespace, rootNamespace, istiod, gateway, gitops, now: Date.now };
+    const cluster = { ...installation, http };
     return findingsOutput(
       before ? await runPreflightChecks({ cluster, access, values, github }) : await runChecks({ cluster, ...outside }),
     );

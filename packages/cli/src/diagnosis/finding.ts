@@ -9,8 +9,9 @@ import { EXIT, type ExitCode } from '../command/failure.ts';
  */
 export type FindingState = 'ok' | 'warning' | 'failed' | 'unknown' | 'skipped';
 
-export interface Finding<Check extends string = string> {
-  readonly check: Check;
+export interface Finding {
+  /** The name of the check. Builders leave it out: the runner adds the name of the check that ran. */
+  readonly check?: string;
   readonly state: FindingState;
   readonly says: string;
   /** The file and line that caused the finding, such as `access.yaml:12`. */
@@ -27,51 +28,45 @@ export interface Finding<Check extends string = string> {
   readonly retryable?: boolean;
 }
 
+/** The findings of a check, which are either a single finding or a list. */
+export type Findings = Finding | readonly Finding[];
+
 export type More = Pick<Finding, 'seen' | 'command' | 'next'>;
 
 /** Builds a finding that reports no problem. */
-export function ok<Check extends string>(check: Check, says: string, seen?: string): Finding<Check> {
-  return { check, state: 'ok', says, ...(seen !== undefined && { seen }) };
+export function ok(says: string, seen?: string): Finding {
+  return { state: 'ok', says, ...(seen !== undefined && { seen }) };
 }
 
 /** Builds a finding about something that works, but with limitations. */
-export function warningFinding<Check extends string>(check: Check, says: string, more: More = {}): Finding<Check> {
-  return { check, state: 'warning', says, ...more };
+export function warning(says: string, more: More = {}): Finding {
+  return { state: 'warning', says, ...more };
 }
 
 /** Builds a finding about something that could not be determined. */
-export function unknown<Check extends string>(check: Check, says: string, more: More = {}): Finding<Check> {
-  return { check, state: 'unknown', says, ...more };
+export function unknown(says: string, more: More = {}): Finding {
+  return { state: 'unknown', says, ...more };
 }
 
 /** Builds a finding about something that was not examined. */
-export function skippedFinding<Check extends string>(check: Check, says: string): Finding<Check> {
-  return { check, state: 'skipped', says };
+export function skipped(says: string): Finding {
+  return { state: 'skipped', says };
 }
 
 /**
  * Builds a finding about a failure.
  * @param more overrides the default advice for the error code
  */
-export function failedFinding<Check extends string>(
-  check: Check,
-  error: MeshpassError,
-  more: More = {},
-): Finding<Check> {
-  const { code, message: says, retryable } = error;
-  return { check, state: 'failed', says, code, retryable, ...adviceFor(code), ...more };
+export function failed({ code, message: says, retryable }: MeshpassError, more: More = {}): Finding {
+  return { state: 'failed', says, code, retryable, ...adviceFor(code), ...more };
 }
 
 /**
  * Builds a finding about a misconfiguration. The caller must provide evidence, and a command that fixes the problem or
  * shows more details.
  */
-export function misconfigurationFinding(
-  check: string,
-  says: string,
-  more: Required<Pick<More, 'seen' | 'command'>> & More,
-): Finding {
-  return failedFinding(check, new MeshpassError('config_invalid', says), more);
+export function misconfigured(says: string, more: Required<Pick<More, 'seen' | 'command'>> & More): Finding {
+  return failed(new MeshpassError('config_invalid', says), more);
 }
 
 /**

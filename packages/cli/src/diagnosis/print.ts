@@ -3,9 +3,10 @@ import type { ErrorCode } from '@meshpass/identity/error';
 import type { Answer } from '../command/answer.ts';
 import { explanationUrl } from '../command/failure.ts';
 import { exitCodeFor, type Finding } from './finding.ts';
+import type { CheckedFinding } from './run.ts';
 
 /** A line of the table. It is either a finding, or a report row with its own set of states. */
-type Line<State extends string> = Omit<Finding, 'state'> & { readonly state: State };
+type Line<State extends string> = Omit<Finding, 'check' | 'state'> & { readonly check: string; readonly state: State };
 
 /**
  * Formats lines in columns. The other fields of each line are printed below it, on separate lines.
@@ -40,6 +41,6 @@ const STATES = { ok: 'ok', warning: 'warning', failed: 'failed', unknown: 'unkno
  * Builds a command's answer from findings.
  * @param member the JSON property that contains the findings
  */
-export function findingsOutput(findings: readonly Finding[], member = 'findings'): Answer {
+export function findingsOutput(findings: readonly CheckedFinding[], member = 'findings'): Answer {
   return { json: { [member]: findings }, text: () => formatLines(findings, STATES), exit: exitCodeFor(findings) };
 }

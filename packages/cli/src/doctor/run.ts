@@ -10,26 +10,17 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
 import { z } from 'zod';
 import { ask, fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
-import { type Finding, failedFinding, ok, skippedFinding } from '../diagnosis/finding.ts';
-import { type Check, diagnose } from '../diagnosis/run.ts';
+import { type Finding, failed, ok, skipped } from '../diagnosis/finding.ts';
+import { type Check, type CheckedFinding, diagnose } from '../diagnosis/run.ts';
 import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls.ts';
-import { checkAgentStatus, checkEdge, checkEnrolment, type DoctorOptions } from './credentials.ts';
-import { checkMachine, type MachineCheck } from './machine.ts';
-
-type DoctorCheck =
-  | 'environment'
-  | 'token'
-  | 'dns'
-  | 'tls'
-  | 'broker'
-  | 'clock'
-  | 'presence'
-  | 'session'
-  | 'credentials'
-  | 'edge'
-  | 'kubectl'
-  | MachineCheck;
-export type DoctorFinding = Finding<DoctorCheck>;
+import {
+  checkAgentStatus,
+  checkEdge,
+  checkEnrolment,
+  type DoctorOptions,
+  type SessionFindings,
+} from './credentials.ts';
+import { checkEnvoy, checkHosts, checkPorts } from './machine.ts';
 
 /**
  * The maximum clock skew. Mesh certificates are valid for only a few minutes, and the local clock determines whether
@@ -39,26 +30,24 @@ const MOST_SKEW_MS = 60_000;
 /** The value of GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN that the broker expects. */
 const FORWARDING_DOMAIN = 'app.github.dev';
 
-const SESSION = ['presence', 'session', 'credentials', 'edge'] as const;
-
 /**
  * Runs the checks. A failed check produces a finding.
  * @throws MeshpassError `usage` if the broker's URL does not use https
  */
-export async function runDoctor(given: DoctorOptions): Promise<readonly DoctorFinding[]> {
+export async function runDoctor(given: DoctorOptions): Promise<readonly CheckedFinding[]> {
   const config = { ...given.config, broker: parseBrokerUrl(given.config.broker) };
   const options = { ...given, config };
-  const { surroundings } = options;
+  const { env } = options.surroundings;
   let source: ProofSource;
   let proof: Proof;
   let skew: number;
   let running: AgentStatus | undefined;
-  const checks: readonly Check<DoctorCheck>[] = [
+  const checks: readonly Check[] = [
     {
       names: ['environment'],
       run: () => {
         source = findSource(options);
-        return ok('environment', WHERE[source.kind]);
+        return ok(WHERE[source.kind]);
       },
     },
     {
@@ -67,15 +56,14 @@ export async function runDoctor(given: DoctorOptions): Promise<readonly DoctorFi
       run: async () => {
         proof = refuseOtherKinds(await source.proof());
         if (source.kind === 'file')
-          return skippedFinding(
-            'token',
+          return skipped(
             'The proof file contains an ID token that can open only one session, so doctor does not use it.',
           );
-        const says =
+        return ok(
           proof.type === 'oidc'
             ? 'GitHub Actions issued an ID token.'
-            : 'GITHUB_TOKEN has the format of a Codespaces token.';
-        return ok('token', says);
+            : 'GITHUB_TOKEN has the format of a Codespaces token.',
+        );
       },
     },
     ...reachability(options),
@@ -84,56 +72,62 @@ export async function runDoctor(given: DoctorOptions): Promise<readonly DoctorFi
       needs: ['dns', 'tls'],
       run: async () => {
         skew = await lookAtBroker(options);
-        return ok('broker', `${config.broker} responds, and its public URL matches the one configured here.`);
+        return ok(`${config.broker} responds, and its public URL matches the one configured here.`);
       },
       onError: { seen: `GET ${config.broker}/.well-known/openid-configuration` },
     },
     {
       names: ['clock'],
       needs: ['broker'],
-      run: () => ok('clock', `The clock differs from the broker's by ${secondsOff(skew)} s.`),
+      run: () => ok(`The clock differs from the broker's by ${secondsOff(skew)} s.`),
       onError: CLOCK,
     },
     {
-      names: SESSION,
+      names: ['presence', 'session', 'credentials', 'edge'],
       needs: ['token', 'broker'],
       run: async () => {
-        if (source.kind === 'file') return SESSION.map((check) => skippedFinding(check, 'Not reached.'));
+        if (source.kind === 'file') return named(NOT_REACHED);
         running = await sendControlRequest<AgentStatus>(config.runtimeDirectory, { command: 'status' }).catch(
           () => undefined,
         );
-        return running ? await ofAgent(running, options) : await checkEnrolment(options, proof);
+        return named(running ? await ofAgent(running, options) : await checkEnrolment(options, proof));
       },
     },
     {
-      names: ['envoy', 'hosts', 'ports'],
-      run: () =>
-        checkMachine({
-          config,
-          env: surroundings.env,
-          isRunning: running !== undefined,
-          servicePorts: running?.services.map(({ port }) => port) ?? [],
-        }),
+      names: ['envoy'],
+      run: () => checkEnvoy(config, env),
+      onError: { seen: config.envoy ?? `PATH=${env.PATH ?? ''}`, command: 'npm install --global @meshpass/cli' },
     },
+    { names: ['hosts'], run: () => checkHosts(config) },
+    { names: ['ports'], run: () => checkPorts(config, running) },
   ];
   return await diagnose(checks);
 }
 
+const unreached = skipped('Not reached.');
+const NOT_REACHED: SessionFindings = {
+  presence: unreached,
+  session: unreached,
+  credentials: unreached,
+  edge: unreached,
+};
+
+function named(found: Readonly<Record<string, Finding>>): readonly Finding[] {
+  return Object.entries(found).map(([check, finding]) => ({ check, ...finding }));
+}
+
 /** Checks the running agent. Does not open a second session, because that would end the agent's own session. */
-async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions): Promise<readonly DoctorFinding[]> {
-  const [credentials, edge] = checkAgentStatus(running, now());
+async function ofAgent(running: AgentStatus, { config, ca, now }: DoctorOptions): Promise<Record<string, Finding>> {
+  const { credentials, edge } = checkAgentStatus(running, now());
   // If the agent is not connected to the edge, its status does not explain why, so check the edge directly.
   const shown = edge.state === 'ok' || !running.edge ? edge : await checkEdge(running.edge, ca);
-  return [
-    skippedFinding(
-      'presence',
-      'An agent is running here, and a second session would end its session. Run meshpass down first.',
-    ),
-    ok('session', `The agent has session ${running.session.id}.`),
+  return {
+    presence: skipped('An agent is running here, and a second session would end its session. Run meshpass down first.'),
+    session: ok(`The agent has session ${running.session.id}.`),
     credentials,
-    shown.state === 'failed' ? shown : edge,
-    ...(running.kubernetes ? [await lookAtKubectl(running, config.runtimeDirectory)] : []),
-  ];
+    edge: shown.state === 'failed' ? shown : edge,
+    ...(running.kubernetes && { kubectl: await lookAtKubectl(running, config.runtimeDirectory) }),
+  };
 }
 
 const WHERE: Readonly<Record<ProofSource['kind'], string>> = {
@@ -168,13 +162,13 @@ function refuseOtherKinds(proof: Proof): Proof {
 }
 
 /** Returns the checks that resolve the broker's host name and examine its TLS certificate. */
-function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
+function reachability(options: DoctorOptions): readonly Check[] {
   const { hostname: host, port } = new URL(options.config.broker);
   const handshake = { host, port: Number(port || 443), ca: options.ca };
   return [
     {
       names: ['dns'],
-      run: async () => ok('dns', `${host} resolves to ${(await resolveHost(host)).slice(0, 4).join(', ')}.`),
+      run: async () => ok(`${host} resolves to ${(await resolveHost(host)).slice(0, 4).join(', ')}.`),
       onError: {
         seen: `look up ${host}`,
         next: "Check the name in --broker, and this workspace's name servers.",
@@ -186,8 +180,8 @@ function reachability(options: DoctorOptions): readonly Check<DoctorCheck>[] {
       needs: ['dns'],
       run: async () => {
         const shaken = await performTlsHandshake(handshake);
-        if (!shaken) return skippedFinding('tls', 'No connection.');
-        return ok('tls', `${shaken.protocol}; the certificate was signed by ${shaken.issuer}.`);
+        if (!shaken) return skipped('No connection.');
+        return ok(`${shaken.protocol}; the certificate was signed by ${shaken.issuer}.`);
       },
       onError: (error) => ({
         seen: `TLS handshake with ${host}:${handshake.port}`,
@@ -254,9 +248,9 @@ const Kubeconfig = z.object({
 const PATH = '/apis/authentication.k8s.io/v1';
 
 /** Checks that kubectl can reach the API server. Never throws. */
-async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Promise<Finding<'kubectl'>> {
+async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Promise<Finding> {
   const [context] = kubernetes?.contexts ?? [];
-  if (!kubernetes || !context) return skippedFinding('kubectl', 'No grant has Kubernetes roles.');
+  if (!kubernetes || !context) return skipped('No grant has Kubernetes roles.');
   try {
     const order = { command: 'kubernetes', grant: context.grant } as const;
     const { token } = await sendControlRequest<KubernetesCredential>(directory, order);
@@ -268,7 +262,7 @@ async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Pr
       servername: KUBERNETES_API.host,
       ca: ca && Buffer.from(ca, 'base64').toString(),
     });
-    if (status === 200) return ok('kubectl', `The API server responds in context ${context.name}.`);
+    if (status === 200) return ok(`The API server responds in context ${context.name}.`);
     throw new MeshpassError(
       'kubernetes_unavailable',
       status === 401
@@ -276,7 +270,7 @@ async function lookAtKubectl({ kubernetes }: AgentStatus, directory: string): Pr
         : `The API server responded with status ${status}.`,
     );
   } catch (thrown) {
-    return failedFinding('kubectl', toMeshpassError(thrown, 'tunnel_gateway_unreachable', WAY), {
+    return failed(toMeshpassError(thrown, 'tunnel_gateway_unreachable', WAY), {
       seen: `GET ${context.server}${PATH}`,
       command: 'meshpass status',
       next: `Check meshpass status for refusals by the edge, and ${pageUrl('docs/access/kubectl.md')} for the next steps.`,

@@ -7,7 +7,7 @@ export type Verdict = 'allowed' | 'refused' | 'unknown';
  * A finding about a single hop. The state `ok` means that the hop allows the call, and `failed` that it refuses the
  * call.
  */
-export type Hop = Finding<'workspace' | 'edge and gateway' | 'workload'>;
+export type Hop = Finding & { readonly check: 'workspace' | 'edge and gateway' | 'workload' };
 
 export interface Explanation {
   readonly verdict: Verdict;

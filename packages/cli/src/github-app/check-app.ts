@@ -4,8 +4,8 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { list, type OptionsOf, text, withEnvironmentVariables } from '../command/flag.ts';
-import { type Finding, misconfigurationFinding, ok, warningFinding } from '../diagnosis/finding.ts';
-import type { Check, Findings } from '../diagnosis/run.ts';
+import { type Finding, type Findings, misconfigured, ok, warning } from '../diagnosis/finding.ts';
+import type { Check } from '../diagnosis/run.ts';
 import { githubAppAuthorization, Page, queryGithub, Slug } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
 
@@ -72,7 +72,7 @@ async function look({ api, appId, keyFile, organizations, now }: GithubAppCheckO
   const authorization = await githubAppAuthorization(appId, keyFile, now());
   const app = await queryGithub(api, '/app', { authorization });
   if (app.status !== 200)
-    return misconfigurationFinding('github', `GitHub rejected this key for App ${appId}.`, {
+    return misconfigured(`GitHub rejected this key for App ${appId}.`, {
       seen: `GET ${api}/app: ${app.status} ${messageOf(app.json)}`,
       next: "Check that the App ID is correct, the App's page lists the key, and this machine's clock is correct.",
       command: 'meshpass github-app create --help',
@@ -92,7 +92,7 @@ async function look({ api, appId, keyFile, organizations, now }: GithubAppCheckO
   const install = `${page}/installations/new`;
   for (const one of missing.length === 0 && installations.length === 0 ? ['any organization'] : missing)
     findings.push(
-      misconfigurationFinding('github', `App ${slug} is not installed in ${one}.`, {
+      misconfigured(`App ${slug} is not installed in ${one}.`, {
         seen: `GET ${api}/app/installations`,
         next: `Ask an organization owner to install it: ${install}`,
         command: `xdg-open ${install}`,
@@ -102,7 +102,7 @@ async function look({ api, appId, keyFile, organizations, now }: GithubAppCheckO
     findings.push(...[await lookAt(one, api, authorization)].flat());
   return findings.some(({ state }) => state === 'failed')
     ? findings
-    : [ok('github', `App ${slug} (${appId}) has what the broker needs.`), ...findings];
+    : [ok(`App ${slug} (${appId}) has what the broker needs.`), ...findings];
 }
 
 function isWanted(login: string, organizations: readonly string[]): boolean {
@@ -113,7 +113,7 @@ async function lookAt(one: Installation, api: string, authorization: string): Pr
   const where = one.account.login;
   const seen = `GET ${api}/app/installations: ${where}`;
   if (one.suspended_at != null)
-    return misconfigurationFinding('github', `The installation in ${where} is suspended.`, {
+    return misconfigured(`The installation in ${where} is suspended.`, {
       seen,
       next: 'Ask an organization owner to unsuspend it on its page.',
       command: `xdg-open ${one.html_url}`,
@@ -125,8 +125,7 @@ async function lookAt(one: Installation, api: string, authorization: string): Pr
   );
   if (more.length > 0)
     findings.push(
-      warningFinding(
-        'github',
+      warning(
         `The installation in ${where} has more permissions than the broker needs: ${more.map(([name, level]) => `${name} (${level})`).join(', ')}.`,
         { seen, next: "Remove them on the App's page, because anyone with its key also has them." },
       ),
@@ -141,8 +140,8 @@ function lacks(
 ): Finding {
   const says = `The installation in ${account.login} lacks the ${of} permission ${name} (read). ${reason}`;
   const next = `Add it on the App's page, and accept the change in the organization: ${page}`;
-  if (onlyFor !== undefined) return warningFinding('github', `${says} Needed only for ${onlyFor}.`, { seen, next });
-  return misconfigurationFinding('github', says, { seen, next, command: `xdg-open ${page}` });
+  if (onlyFor !== undefined) return warning(`${says} Needed only for ${onlyFor}.`, { seen, next });
+  return misconfigured(says, { seen, next, command: `xdg-open ${page}` });
 }
 
 /** Checks the remaining rate limit of an installation. */
@@ -151,23 +150,19 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
   const issued = await queryGithub(api, path, { method: 'POST', authorization });
   const token: unknown = issued.json?.token;
   if (issued.status !== 201 || typeof token !== 'string')
-    return misconfigurationFinding(
-      'github',
-      `GitHub did not issue a token for the installation in ${one.account.login}.`,
-      {
-        seen: `POST ${api}${path}: ${issued.status} ${messageOf(issued.json)}`,
-        command: `xdg-open ${one.html_url}`,
-      },
-    );
+    return misconfigured(`GitHub did not issue a token for the installation in ${one.account.login}.`, {
+      seen: `POST ${api}${path}: ${issued.status} ${messageOf(issued.json)}`,
+      command: `xdg-open ${one.html_url}`,
+    });
   const answer = await queryGithub(api, '/rate_limit', { authorization: `Bearer ${token}` });
   const core = Budget.safeParse(answer.json?.resources?.core);
   if (!core.success) return [];
   const { limit, remaining, reset } = core.data;
   const says = `${remaining} of ${limit} API calls remain this hour in ${one.account.login}`;
   const seen = `GET ${api}/rate_limit`;
-  if (remaining >= limit * FEW) return ok('github', `${says}.`, seen);
+  if (remaining >= limit * FEW) return ok(`${says}.`, seen);
   const until = new Date(reset * 1000).toISOString().slice(11, 16);
-  return warningFinding('github', `${says}, until ${until} UTC: the broker polls less often.`, {
+  return warning(`${says}, until ${until} UTC: the broker polls less often.`, {
     seen,
     next: `Find other users of this App; raise --github-sweep and --github-members, or stream the audit log (${pageUrl('docs/github/audit-log.md')}).`,
   });

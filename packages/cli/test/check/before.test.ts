@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { INSTALL_PERMISSIONS } from '../../src/check/before/installer.ts';
-import { runPreflightChecks } from '../../src/check/before/run.ts';
-import { exitCodeFor, type Finding } from '../../src/diagnosis/finding.ts';
+import { runPreflightChecks } from '../../src/check/run.ts';
+import { exitCodeFor } from '../../src/diagnosis/finding.ts';
+import type { CheckedFinding } from '../../src/diagnosis/run.ts';
 import { readChartValues } from '../../src/input/chart-values.ts';
 
 const ROOT = new URL('../../../../', import.meta.url);
@@ -80,7 +81,7 @@ interface Given {
 }
 
 /** Checks a cluster: WHOLE with changes; a path with a value of `403` is refused, and one of undefined answers 404. */
-async function before({ objects = {}, access, values, may = () => true }: Given): Promise<readonly Finding[]> {
+async function before({ objects = {}, access, values, may = () => true }: Given): Promise<readonly CheckedFinding[]> {
   const all: Objects = { ...WHOLE, ...objects };
   const call = async ({ method, path, body }: { method: string; path: string; body?: unknown }) => {
     if (all[path] === 403)
@@ -105,7 +106,7 @@ async function before({ objects = {}, access, values, may = () => true }: Given)
   });
 }
 /** Findings of one check, as `state says`. */
-const of = (check: string, findings: readonly Finding[]) =>
+const of = (check: string, findings: readonly CheckedFinding[]) =>
   findings.filter((one) => one.check === check).map(({ state, says }) => `${state} ${says}`);
 
 it('a cluster that lacks nothing is in order, and an installation is possible', async () => {

@@ -5,6 +5,7 @@ import { terminalText } from '@meshpass/identity/text';
 import { afterEach, expect, it } from 'vitest';
 import { checkBroker } from '../../src/check/broker.ts';
 import { findingsOutput } from '../../src/diagnosis/print.ts';
+import { diagnose } from '../../src/diagnosis/run.ts';
 
 let end = () => {};
 afterEach(() => end());
@@ -13,7 +14,8 @@ async function look(answer: unknown) {
   const server = createServer((_request, response) => response.end(JSON.stringify(answer)));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   end = () => void server.close();
-  return [await checkBroker(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'mine')].flat();
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return await diagnose([{ names: ['broker'], run: () => checkBroker(origin, 'mine') }]);
 }
 
 it('names each reason why the broker is not ready', async () => {

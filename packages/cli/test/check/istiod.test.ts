@@ -24,11 +24,11 @@ async function look(istiod: string) {
 }
 
 it('finds the istiod of a revision by the name of its Service', async () => {
-  expect(await look('istiod-1-28')).toMatchObject({ check: 'istiod', state: 'ok', says: '1 ready; 1.28.1.' });
+  expect(await look('istiod-1-28')).toMatchObject({ state: 'ok', says: '1 ready; 1.28.1.' });
 });
 
 it('explains how to name it if none has the usual name', async () => {
   const finding = await look('istiod');
-  expect(finding).toMatchObject({ check: 'istiod', state: 'failed' });
+  expect(finding).toMatchObject({ state: 'failed' });
   expect(finding.next).toContain('--istiod-service');
 });

@@ -45,7 +45,7 @@ describe('a certificate', () => {
   ] as const)('%s', async (_, certificate, state, says) => {
     const { port, ca } = await shows(certificate);
     const finding = await look(port, ca);
-    expect(finding).toMatchObject({ check: 'certificates', state });
+    expect(finding).toMatchObject({ state });
     expect(finding.says).toMatch(says);
     if (state !== 'ok') expect(finding).toMatchObject({ next: expect.any(String), command: expect.any(String) });
   });

@@ -218,7 +218,6 @@ describe('the right to create Secrets', () => {
   it('is a warning if it was left behind, with the command that removes it', async () => {
     for (const job of [{}, { [JOB]: { status: { failed: 5 } } }])
       expect(await checkLeftovers(cluster({ [ROLE]: {}, ...job }))).toMatchObject({
-        check: 'rights',
         state: 'warning',
         command: 'kubectl -n mine delete --ignore-not-found job,rolebinding,role,serviceaccount meshpass-keys',
       });

@@ -3,11 +3,11 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { terminalText } from '@meshpass/identity/text';
 import { describe, expect, it } from 'vitest';
-import { exitCodeFor, type Finding, ok, skippedFinding, warningFinding } from '../../src/diagnosis/finding.ts';
+import { exitCodeFor, type Finding, ok, skipped, warning } from '../../src/diagnosis/finding.ts';
 import { findingsOutput } from '../../src/diagnosis/print.ts';
 import { type Check, diagnose } from '../../src/diagnosis/run.ts';
 
-const fine = (name: string, ...needs: string[]): Check => ({ names: [name], needs, run: () => [ok(name, 'Fine.')] });
+const fine = (name: string, ...needs: string[]): Check => ({ names: [name], needs, run: () => [ok('Fine.')] });
 const broken = (name: string, code: 'config_invalid' | 'agent_broker_unreachable' = 'config_invalid'): Check => ({
   names: [name],
   run: () => Promise.reject(new MeshpassError(code, 'Broken.')),
@@ -21,7 +21,7 @@ describe.each([1, 4])('with %i at a time', (concurrency) => {
       names: ['slow'],
       run: async () => {
         await new Promise((resolve) => setTimeout(resolve, 20));
-        return [ok('slow', 'Fine.')];
+        return [ok('Fine.')];
       },
     };
     expect(states(await diagnose([slow, fine('fast'), fine('last', 'slow')], concurrency))).toEqual([
@@ -45,8 +45,8 @@ describe.each([1, 4])('with %i at a time', (concurrency) => {
 
 it('does not skip a check that needs one with a warning, or one with nothing to examine', async () => {
   const checks: Check[] = [
-    { names: ['a'], run: () => [warningFinding('a', 'Slow.')] },
-    { names: ['b'], run: () => [skippedFinding('b', 'Give --b.')] },
+    { names: ['a'], run: () => [warning('Slow.')] },
+    { names: ['b'], run: () => [skipped('Give --b.')] },
     fine('c', 'a', 'b'),
   ];
   expect(states(await diagnose(checks))).toEqual(['a warning', 'b skipped', 'c ok']);
@@ -68,18 +68,23 @@ it('runs no more checks at a time than its limit', async () => {
   expect(most).toBe(3);
 });
 
+it('names a finding after its check, unless the finding has a name', async () => {
+  const run = () => [ok('Fine.'), { check: 'b', ...ok('Fine too.') }];
+  expect(states(await diagnose([{ names: ['a', 'b'], run }]))).toEqual(['a ok', 'b ok']);
+});
+
 it('ends with 3 if the first failure may be temporary, and with 1 otherwise', async () => {
   expect(exitCodeFor(await diagnose([broken('a', 'agent_broker_unreachable'), broken('b')]))).toBe(3);
   expect(exitCodeFor(await diagnose([broken('b'), broken('a', 'agent_broker_unreachable')]))).toBe(1);
   expect(exitCodeFor([{ check: 'a', state: 'unknown', says: 'Nobody knows.' }])).toBe(4);
-  expect(exitCodeFor([warningFinding('a', 'Slow.')])).toBe(0);
+  expect(exitCodeFor([warning('Slow.')])).toBe(0);
 });
 
 it('prints the evidence of problems, without control characters', async () => {
   const text = terminalText(
     findingsOutput([
-      ok('a', 'Fine.', 'a file'),
-      warningFinding('bcd', 'Slow\u001b[2J.', { seen: 'a\nline' }),
+      { check: 'a', ...ok('Fine.', 'a file') },
+      { check: 'bcd', ...warning('Slow\u001b[2J.', { seen: 'a\nline' }) },
     ]).text() as string[],
   );
   expect(text).toBe('ok      a:   Fine.\nwarning bcd: Slow\ufffd[2J.\n        seen: a\ufffdline');

@@ -12,8 +12,9 @@ import { ERROR_CODES } from '@meshpass/identity/error';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
 import { adviceFor, exitCodeFor } from '../../src/diagnosis/finding.ts';
+import type { CheckedFinding } from '../../src/diagnosis/run.ts';
 import { checkAgentStatus } from '../../src/doctor/credentials.ts';
-import { type DoctorFinding, runDoctor } from '../../src/doctor/run.ts';
+import { runDoctor } from '../../src/doctor/run.ts';
 
 const TOKEN = `ghu_${'a'.repeat(36)}`;
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-doctor-'));
@@ -73,8 +74,7 @@ const doctor = (
     },
     now: () => Date.now() + ahead,
   });
-const line = (lines: readonly DoctorFinding[], check: DoctorFinding['check']) =>
-  lines.find((one) => one.check === check);
+const line = (lines: readonly CheckedFinding[], check: string) => lines.find((one) => one.check === check);
 
 test('a broker of another name is reported, because it would refuse the proofs', async () => {
   issuer = 'https://broker.example.com';
@@ -240,8 +240,8 @@ describe('of an agent that runs', () => {
     }) as unknown as AgentStatus;
 
   test('credentials and edge are judged by its answer', () => {
-    expect(checkAgentStatus(status({}), 1_000)).toMatchObject([{ state: 'ok' }, { state: 'ok' }]);
-    const [expired, alone] = checkAgentStatus(
+    expect(checkAgentStatus(status({}), 1_000)).toMatchObject({ credentials: { state: 'ok' }, edge: { state: 'ok' } });
+    const { credentials: expired, edge: alone } = checkAgentStatus(
       status({
         broker: { failures: { certificates: 'No CA.' } },
         lease: { by: 'https', since: 0, refused: { code: 'overloaded', at: 0 } },

@@ -19,15 +19,7 @@ import {
   viewMesh,
   whyNoSidecar,
 } from '@meshpass/istio';
-import {
-  type Finding,
-  failedFinding,
-  misconfigurationFinding,
-  ok,
-  skippedFinding,
-  unknown,
-  warningFinding,
-} from '../../diagnosis/finding.ts';
+import { type Finding, failed, misconfigured, ok, skipped, unknown, warning } from '../../diagnosis/finding.ts';
 import { readObjects } from '../../input/cluster-manifests.ts';
 import { readAccessFile } from '../../input/policy-input.ts';
 import type { CheckContext } from '../context.ts';
@@ -44,39 +36,36 @@ export async function checkAccess(
 ): Promise<readonly Finding[]> {
   const read = file === undefined ? undefined : readAccess(file);
   if (read instanceof MeshpassError)
-    return [...problemsOf(read), skippedFinding('services', 'Not reached: the access file was rejected.')];
+    return [...problemsOf(read), ofServices(skipped('Not reached: the access file was rejected.'))];
   const { resources, problems } = await readObjects(cluster.http);
   const config = { ...findMeshConfig(resources), rootNamespace: cluster.rootNamespace };
   const view = viewMesh(resources, config);
-  const misread = problems.map(({ place, message }) =>
-    unknown('services', `Cannot interpret ${place.file}: ${message}`),
-  );
+  const misread = problems.map(({ place, message }) => unknown(`Cannot interpret ${place.file}: ${message}`));
   if (!read)
-    return [skippedFinding('access', 'Pass --access to check the services that it grants.'), ...misread, ofMesh(view)];
+    return [
+      skipped('Pass --access to check the services that it grants.'),
+      ...[...misread, ofMesh(view)].map(ofServices),
+    ];
   const { trustDomain, rootNamespace } = config;
   const mesh = meshOf(resources, { trustDomain, rootNamespace, clusterDomain, gateway: cluster.gateway });
   const { grants, problems: refused, leftOut } = resolveAccess(read, mesh);
   const targets = new Map(grants.flatMap((grant) => grant.targets.map((target) => [target.sni, target])));
   const found = [...targets.values()].map((target) => judge(view, target));
-  const wrongs = [
-    ...refused.map((problem) => ofProblem('services', problem)),
-    ...leftOut.map(({ place, message }) => ({ ...warningFinding('services', message), place: formatPlace(place) })),
+  const count = found.filter(({ state }) => state === 'ok').length;
+  const declare = count === 1 ? 'port declares its' : 'ports declare their';
+  const services = [
+    ...refused.map(ofProblem),
+    ...leftOut.map(({ place, message }) => ({ ...warning(message), place: formatPlace(place) })),
     ...misread,
     ...found.filter(({ state }) => state !== 'ok'),
+    ...(count > 0 ? [ok(`${count} granted ${declare} protocol, with sidecars in STRICT mode.`)] : []),
   ];
-  const count = found.filter(({ state }) => state === 'ok').length;
-  return [
-    ok('access', `${file} is well-formed.`),
-    ...wrongs,
-    ...(count > 0
-      ? [
-          ok(
-            'services',
-            `${count} granted ${count === 1 ? 'port declares its' : 'ports declare their'} protocol, with sidecars in STRICT mode.`,
-          ),
-        ]
-      : []),
-  ];
+  return [ok(`${file} is well-formed.`), ...services.map(ofServices)];
+}
+
+/** Names a finding about the granted services rather than about the access file. */
+function ofServices(finding: Finding): Finding {
+  return { ...finding, check: 'services' };
 }
 
 function readAccess(file: string): Access | MeshpassError {
@@ -93,11 +82,11 @@ function readAccess(file: string): Access | MeshpassError {
 /** Returns a finding for each problem in a rejected access file. */
 function problemsOf(error: MeshpassError): readonly Finding[] {
   const problems = error.detail.problems as readonly AccessFileProblem[] | undefined;
-  return problems?.map((problem) => ofProblem('access', problem)) ?? [failedFinding('access', error)];
+  return problems?.map(ofProblem) ?? [failed(error)];
 }
 
-function ofProblem(check: string, { code, message, place }: AccessFileProblem): Finding {
-  return { ...failedFinding(check, new MeshpassError(code, message)), place: formatPlace(place) };
+function ofProblem({ code, message, place }: AccessFileProblem): Finding {
+  return { ...failed(new MeshpassError(code, message)), place: formatPlace(place) };
 }
 
 /** Checks the mTLS mode of workloads that have no PeerAuthentication of their own. */
@@ -108,9 +97,9 @@ function ofMesh(view: MeshView): Finding {
   const { mode } = peerModes(policies, workload, rootNamespace).general;
   const others = policies.filter(({ metadata }) => metadata.namespace !== rootNamespace).length;
   const seen = 'kubectl get peerauthentications --all-namespaces';
-  if (mode === 'STRICT' && others === 0) return ok('services', 'Mutual TLS is STRICT mesh-wide.', seen);
+  if (mode === 'STRICT' && others === 0) return ok('Mutual TLS is STRICT mesh-wide.', seen);
   const rest = mode === 'STRICT' ? `, and ${others} namespace-level PeerAuthentications may differ` : '';
-  return unknown('services', `Mutual TLS is ${mode} by default${rest}; granted services require STRICT.`, {
+  return unknown(`Mutual TLS is ${mode} by default${rest}; granted services require STRICT.`, {
     seen,
     next: 'Pass --access to check the services that it grants.',
   });
@@ -122,10 +111,10 @@ function judge(view: MeshView, { service, port }: ResolvedTarget): Finding {
   const pods = view.podsIn(service.namespace).filter((pod) => pod.running && selects(service.selector, pod.labels));
   const seen = `kubectl -n ${service.namespace} get pods --show-labels`;
   if (pods.length === 0)
-    return unknown('services', `${name} has no Pods, so its sidecar and mTLS mode cannot be checked.`, { seen });
+    return unknown(`${name} has no Pods, so its sidecar and mTLS mode cannot be checked.`, { seen });
   return (
     pods.map((pod) => against(view, name, pod, targetPortOf(pod.portNames, port))).find((one) => one !== undefined) ??
-    ok('services', `${name} has sidecars in STRICT mode.`, seen)
+    ok(`${name} has sidecars in STRICT mode.`, seen)
   );
 }
 
@@ -133,7 +122,7 @@ function against(view: MeshView, name: string, pod: PodWorkload, port: number | 
   const { namespace } = pod;
   const ungrantable = whyNotGrantable(view, pod);
   if (ungrantable !== undefined)
-    return misconfigurationFinding('services', `${name}: no grant works on Pod ${pod.name}: ${ungrantable}.`, {
+    return misconfigured(`${name}: no grant works on Pod ${pod.name}: ${ungrantable}.`, {
       seen: `kubectl -n ${namespace} get pod ${pod.name} -o yaml`,
       next: 'Move the workload to a sidecar, or remove it from the grants.',
       command: `kubectl get namespace ${namespace} --show-labels`,
@@ -141,35 +130,27 @@ function against(view: MeshView, name: string, pod: PodWorkload, port: number | 
   const bare = whyNoSidecar(pod, namespaceInjection(namespace, view.namespaceLabels(namespace)));
   const seen = `kubectl -n ${namespace} get pod ${pod.name} -o yaml`;
   if (bare !== undefined)
-    return misconfigurationFinding('services', `${name}: Pod ${pod.name} has no sidecar to check calls: ${bare}.`, {
+    return misconfigured(`${name}: Pod ${pod.name} has no sidecar to check calls: ${bare}.`, {
       seen,
       next: 'Enable sidecar injection in its namespace, and restart the workload.',
       command: `kubectl get namespace ${namespace} --show-labels`,
     });
   if (!isCaptured(pod, port))
-    return misconfigurationFinding(
-      'services',
-      `${name}: calls to port ${port} of Pod ${pod.name} bypass its sidecar.`,
-      {
-        seen,
-        next: "Remove the port from the workload's traffic.sidecar.istio.io/*InboundPorts annotations.",
-        command: seen,
-      },
-    );
+    return misconfigured(`${name}: calls to port ${port} of Pod ${pod.name} bypass its sidecar.`, {
+      seen,
+      next: "Remove the port from the workload's traffic.sidecar.istio.io/*InboundPorts annotations.",
+      command: seen,
+    });
   const { general, ports } = peerModesOf(view, pod);
   const { mode, policy } = (port === undefined ? undefined : ports.get(port)) ?? general;
   if (mode !== 'STRICT') {
     const by = policy ? `PeerAuthentication ${policy.metadata.namespace}/${policy.metadata.name}` : "Istio's default";
-    return misconfigurationFinding(
-      'services',
-      `${name} also accepts plaintext connections, which bypass grants (${mode} by ${by}).`,
-      {
-        seen: 'kubectl get peerauthentications --all-namespaces',
-        next: `Once all of its clients have sidecars, set mtls.mode to STRICT in a PeerAuthentication in ${namespace}.`,
-        command: `kubectl -n ${namespace} get peerauthentications -o yaml`,
-      },
-    );
+    return misconfigured(`${name} also accepts plaintext connections, which bypass grants (${mode} by ${by}).`, {
+      seen: 'kubectl get peerauthentications --all-namespaces',
+      next: `Once all of its clients have sidecars, set mtls.mode to STRICT in a PeerAuthentication in ${namespace}.`,
+      command: `kubectl -n ${namespace} get peerauthentications -o yaml`,
+    });
   }
   const unsure = view.dataPlane().unknownAt(pod, port);
-  return unsure === undefined ? undefined : unknown('services', `${name}: ${unsure}.`, { seen });
+  return unsure === undefined ? undefined : unknown(`${name}: ${unsure}.`, { seen });
 }

@@ -4,15 +4,7 @@
  */
 
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import {
-  type Finding,
-  misconfigurationFinding,
-  ok,
-  skippedFinding,
-  unknown,
-  warningFinding,
-} from '../../diagnosis/finding.ts';
-import type { Findings } from '../../diagnosis/run.ts';
+import { type Finding, type Findings, misconfigured, ok, skipped, unknown, warning } from '../../diagnosis/finding.ts';
 import { resolveHost } from '../../diagnosis/tls.ts';
 import type { ChartValues } from '../../input/chart-values.ts';
 import { type CheckContext, list, read, type Seen } from '../context.ts';
@@ -24,10 +16,9 @@ const DEFAULT_CLASS = /^storageclass(?:\.beta)?\.kubernetes\.io\/is-default-clas
 const ENGINES = ['anetd', 'antrea-agent', 'azure-npm', 'calico-node', 'canal', 'cilium', 'kube-router', 'weave-net'];
 
 /** Checks that the brokers will have either a database or a volume for the embedded store. */
-export async function checkStorage({ http }: CheckContext, values: Values): Promise<Findings> {
+export async function checkStorage({ http }: CheckContext, values: Values): Promise<Finding> {
   const { secret, embedded } = values?.database ?? {};
-  if (secret)
-    return ok('storage', `The values configure PostgreSQL (database.secret: ${secret}), so no volume is needed.`);
+  if (secret) return ok(`The values configure PostgreSQL (database.secret: ${secret}), so no volume is needed.`);
   const path = '/apis/storage.k8s.io/v1/storageclasses';
   const wanted = embedded?.storageClass;
   const otherwise = {
@@ -35,28 +26,19 @@ export async function checkStorage({ http }: CheckContext, values: Values): Prom
     next: `Set database.secret (${pageUrl('docs/install/database.md')}), or database.embedded.storageClass for an evaluation.`,
     command: 'kubectl get storageclasses',
   };
-  if (wanted)
-    return (await read(http, `${path}/${encodeURIComponent(wanted)}`))
-      ? [ok('storage', `StorageClass ${wanted} exists.`, otherwise.seen)]
-      : [
-          misconfigurationFinding(
-            'storage',
-            `StorageClass ${wanted} does not exist (database.embedded.storageClass).`,
-            otherwise,
-          ),
-        ];
+  if (wanted) {
+    if (await read(http, `${path}/${encodeURIComponent(wanted)}`))
+      return ok(`StorageClass ${wanted} exists.`, otherwise.seen);
+    return misconfigured(`StorageClass ${wanted} does not exist (database.embedded.storageClass).`, otherwise);
+  }
   const isDefault = ({ metadata }: Seen) =>
     Object.entries(metadata.annotations ?? {}).some(([key, value]) => DEFAULT_CLASS.test(key) && value === 'true');
   const found = (await list(http, path)).find(isDefault);
-  return found
-    ? [ok('storage', `StorageClass ${found.metadata.name} is the default.`, otherwise.seen)]
-    : [
-        misconfigurationFinding(
-          'storage',
-          'The cluster has no default StorageClass for the embedded store, and database.secret is not set.',
-          otherwise,
-        ),
-      ];
+  if (found) return ok(`StorageClass ${found.metadata.name} is the default.`, otherwise.seen);
+  return misconfigured(
+    'The cluster has no default StorageClass for the embedded store, and database.secret is not set.',
+    otherwise,
+  );
 }
 
 /**
@@ -66,16 +48,16 @@ export async function checkStorage({ http }: CheckContext, values: Values): Prom
 export async function checkLoadBalancer({ http }: CheckContext, values: Values): Promise<Finding> {
   const types = [values?.broker, values?.edge].map((part) => part?.service?.type || 'LoadBalancer');
   if (!types.includes('LoadBalancer'))
-    return ok('load-balancer', `Not needed: the Services are of type ${[...new Set(types)].join(' and ')}.`);
+    return ok(`Not needed: the Services are of type ${[...new Set(types)].join(' and ')}.`);
   const services = (await list(http, '/api/v1/services')).filter(({ spec }) => spec?.type === 'LoadBalancer');
   const served = services.find(({ status }) => status?.loadBalancer?.ingress?.length > 0);
   const seen = 'kubectl get services --all-namespaces';
-  if (served) return ok('load-balancer', `Service ${nameOf(served)} has an address from a load balancer.`, seen);
+  if (served) return ok(`Service ${nameOf(served)} has an address from a load balancer.`, seen);
   const says =
     services.length === 0
       ? 'No Service of type LoadBalancer exists, so it is unknown whether the cluster assigns addresses.'
       : `None of the ${services.length} Services of type LoadBalancer has an address (for example, ${nameOf(services[0]!)}).`;
-  return unknown('load-balancer', says, {
+  return unknown(says, {
     seen,
     next: 'Cloud providers assign addresses. On other clusters, install MetalLB or similar, or set broker.service.type and edge.service.type.',
   });
@@ -87,26 +69,18 @@ export async function checkLoadBalancer({ http }: CheckContext, values: Values):
  */
 export async function checkNetworkPolicy({ http }: CheckContext, values: Values): Promise<Finding> {
   if (values?.networkPolicies?.enabled === false)
-    return warningFinding(
-      'network-policy',
-      'NetworkPolicies are disabled, so any Pod can reach the mesh gateway and the operator listeners.',
-      {
-        seen: 'networkPolicies.enabled in the values',
-        next: 'Remove networkPolicies.enabled from the values if the cluster enforces NetworkPolicies.',
-      },
-    );
+    return warning('NetworkPolicies are disabled, so any Pod can reach the mesh gateway and the operator listeners.', {
+      seen: 'networkPolicies.enabled in the values',
+      next: 'Remove networkPolicies.enabled from the values if the cluster enforces NetworkPolicies.',
+    });
   const sets = await list(http, '/apis/apps/v1/daemonsets');
   const engine = sets.find((one) => isEngine(one) && one.status?.numberReady > 0);
   const seen = 'kubectl get daemonsets --all-namespaces';
-  if (engine) return ok('network-policy', `DaemonSet ${nameOf(engine)} enforces NetworkPolicies.`, seen);
-  return unknown(
-    'network-policy',
-    'No known engine runs as a DaemonSet, so it is unknown whether NetworkPolicies are enforced.',
-    {
-      seen,
-      next: `Ask your cluster provider. Without an engine, any Pod can reach the mesh gateway. Engines by cloud: ${pageUrl('docs/install/clouds.md')}.`,
-    },
-  );
+  if (engine) return ok(`DaemonSet ${nameOf(engine)} enforces NetworkPolicies.`, seen);
+  return unknown('No known engine runs as a DaemonSet, so it is unknown whether NetworkPolicies are enforced.', {
+    seen,
+    next: `Ask your cluster provider. Without an engine, any Pod can reach the mesh gateway. Engines by cloud: ${pageUrl('docs/install/clouds.md')}.`,
+  });
 }
 
 function isEngine({ metadata, spec }: Seen): boolean {
@@ -122,12 +96,12 @@ export async function checkPublicNames(values: Values): Promise<Findings> {
     const host = values?.[part]?.host;
     return host ? [{ part, host }] : [];
   });
-  if (hosts.length === 0) return skippedFinding('names', 'Pass --values to resolve broker.host and edge.host.');
+  if (hosts.length === 0) return skipped('Pass --values to resolve broker.host and edge.host.');
   return await Promise.all(
     hosts.map(async ({ part, host }) => {
       const addresses = await resolveHost(host).catch(() => undefined);
-      if (addresses) return ok('names', `${host} resolves to ${addresses.join(', ')}.`);
-      return warningFinding('names', `${host} does not resolve here yet.`, {
+      if (addresses) return ok(`${host} resolves to ${addresses.join(', ')}.`);
+      return warning(`${host} does not resolve here yet.`, {
         next: `After the installation, point it to the load balancer of the Service meshpass-${part}.`,
       });
     }),
