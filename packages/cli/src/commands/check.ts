@@ -11,7 +11,7 @@ import { defineCommand } from '../command/define.ts';
 import { address, negatedFlag, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { gatewayFlags, gatewayLocation, kubeconfig, output, proofFlags } from '../command/shared-flags.ts';
 import { findingsOutput } from '../diagnosis/print.ts';
-import { checkGithubAppFlags, githubAppFlags } from '../github-app/check-app.ts';
+import { githubAppCheck, githubAppFlags } from '../github-app/check-app.ts';
 import { readChartValues } from '../input/chart-values.ts';
 
 const flags = {
@@ -69,7 +69,7 @@ async function check(options: OptionsOf<typeof flags>): Promise<Answer> {
     throw new MeshpassError('usage', '--access and --values require --before.');
   const values = options.values === undefined ? undefined : readChartValues(options.values);
   const { brokerAddress: broker, edgeAddress: edge } = options;
-  const github = checkGithubAppFlags(options);
+  const github = githubAppCheck(options);
   const outside = { operator, broker, edge, ca: readCa(options.caFile), github };
   const installation = { namespace, rootNamespace, istiod, gateway: gatewayLocation(options), gitops, now: Date.now };
   if (!options.cluster) return findingsOutput(await runChecks({ cluster: installation, ...outside }));

@@ -6,9 +6,9 @@ import { output } from '../command/shared-flags.ts';
 import { findingsOutput } from '../diagnosis/print.ts';
 import { diagnose } from '../diagnosis/run.ts';
 import { quoteShellWord } from '../diagnosis/shell-word.ts';
-import { checkGithubAppFlags, githubAppFlags } from '../github-app/check-app.ts';
+import { githubAppCheck, githubAppFlags } from '../github-app/check-app.ts';
 import { registerGithubApp } from '../github-app/create-app.ts';
-import { GITHUB_APP_EVENTS, PERMISSIONS } from '../github-app/permissions.ts';
+import { PERMISSIONS } from '../github-app/permissions.ts';
 
 /** How long to wait for the browser. The code that GitHub issues is valid for one hour. */
 const PATIENCE_MS = 3_600_000;
@@ -62,7 +62,7 @@ export const commands = {
     examples: ['meshpass github-app check --github-app 123456 --github-app-key github-app.pem --organization acme'],
     page: 'docs/github/app.md',
     run: async (options) => {
-      const check = checkGithubAppFlags(options);
+      const check = githubAppCheck(options);
       if (!check) throw new MeshpassError('usage', 'Pass --github-app and --github-app-key.');
       return findingsOutput(await diagnose([check]));
     },
@@ -127,6 +127,6 @@ function nextSteps(id: number, { organization, keyFile, githubApi: api }: Option
 }
 
 function permissionText(): string {
-  const lines = PERMISSIONS.map(({ name, level, of, reason }) => `  ${level} ${name} (${of}): ${reason}`);
-  return [...lines, `  events: ${GITHUB_APP_EVENTS.join(', ') || 'none; it has no webhook'}`].join('\n');
+  const lines = PERMISSIONS.map(({ name, of, reason }) => `  read ${name} (${of}): ${reason}`);
+  return [...lines, '  events: none; it has no webhook'].join('\n');
 }

@@ -19,11 +19,9 @@ export interface Attempt {
   readonly tried: string;
   /**
    * The verdict that the attempt must produce while the session is live. If it produces a different one, a later
-   * refusal proves nothing.
+   * refusal proves nothing. Defaults to `taken`.
    */
-  readonly before: 'taken' | 'refused';
-  /** How long the credential may still be accepted after the session has been ended, in milliseconds. */
-  readonly limit: number;
+  readonly before?: 'refused';
   /** How long to wait between attempts, in milliseconds. */
   readonly pause?: number;
   /** The part of the report that contains the result. Defaults to `replays`. */
@@ -32,6 +30,26 @@ export interface Attempt {
 }
 
 const AGAIN_MS = 25;
+/**
+ * How long the mesh may take to refuse the credentials of an ended session. This includes the write to Kubernetes and
+ * istiod's push to every Envoy.
+ */
+export const MESH_LIMIT_MS = 10_000;
+const IN_MESH: ReadonlySet<DrillLayer> = new Set([
+  'mesh gateway',
+  'sidecar',
+  'TokenReview',
+  'ServiceAccount',
+  'root DENY',
+]);
+
+/**
+ * Returns how long a layer may still accept a credential after the session has been ended, in milliseconds.
+ * @param limit the time limit of the edge and the broker
+ */
+export function limitAt(layer: DrillLayer, limit: number): number {
+  return IN_MESH.has(layer) ? MESH_LIMIT_MS : limit;
+}
 
 /** Defines how long to retry, in milliseconds, and what to do between attempts. */
 export interface RetryOptions {
@@ -54,9 +72,10 @@ export async function attemptBeforeCause(
   await Promise.all(
     attempts.map(async (attempt) => {
       const use = () => used(attempt);
+      const { before = 'taken' } = attempt;
       const { verdict, how } =
-        attempt.before === 'taken' ? await repeatUntil(use, (one) => one.verdict === 'taken', patience) : await use();
-      if (verdict !== attempt.before) unfit.set(attempt, `${verdict} while the session was live (${how})`);
+        before === 'taken' ? await repeatUntil(use, (one) => one.verdict === 'taken', patience) : await use();
+      if (verdict !== before) unfit.set(attempt, `${verdict} while the session was live (${how})`);
       else if (verdict === 'taken') rows.push(row('before', attempt, 'lives', how));
     }),
   );
@@ -66,18 +85,20 @@ export async function attemptBeforeCause(
 /**
  * Uses each credential repeatedly until it is refused or its time limit has passed.
  * @param cause when the session was ended, as returned by performance.now()
+ * @param limit the time limit of the edge and the broker, in milliseconds
  */
 export async function attemptAfterCause(
   attempts: readonly Attempt[],
   unfit: ReadonlyMap<Attempt, string>,
   cause: number,
+  limit: number,
 ): Promise<DrillRow[]> {
   return await Promise.all(
     attempts.map(async (attempt) => {
       const why = unfit.get(attempt);
       if (why !== undefined)
         return row(attempt.part ?? 'replays', attempt, 'not_tried', `it was ${why}, so its end proves nothing`);
-      return await untilRefused(attempt, cause);
+      return await untilRefused(attempt, cause, limitAt(attempt.layer, limit));
     }),
   );
 }
@@ -99,14 +120,14 @@ export async function repeatUntil<T>(
   }
 }
 
-async function untilRefused(attempt: Attempt, cause: number): Promise<DrillRow> {
+async function untilRefused(attempt: Attempt, cause: number, limit: number): Promise<DrillRow> {
   for (;;) {
     const { verdict, how } = await used(attempt);
     const ms = Math.max(0, Math.round(performance.now() - cause));
-    const times = { ms, limit_ms: attempt.limit };
+    const times = { ms, limit_ms: limit };
     const part = attempt.part ?? 'replays';
     if (verdict === 'refused') return { ...row(part, attempt, 'dead', how), ...times };
-    if (ms > attempt.limit) {
+    if (ms > limit) {
       const outcome = verdict === 'taken' ? 'stale' : 'broken';
       return { ...row(part, attempt, outcome, how), ...times };
     }

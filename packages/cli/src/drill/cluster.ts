@@ -7,18 +7,9 @@ import { createKubernetes, type Kubernetes } from '@meshpass/broker/mesh/kuberne
 import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-policy';
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
-import type { Attempt, Verdict } from './attempt.ts';
+import { type Attempt, MESH_LIMIT_MS, row, type Verdict } from './attempt.ts';
 
-export interface Cluster {
-  /** Creates tokens for the session's ServiceAccounts, and returns attempts that review them later. */
-  tokenReviews(svids: readonly Svid[], limit: number): Promise<{ attempts: Attempt[]; rows: DrillRow[] }>;
-  /**
-   * Returns attempts that check whether the session's ServiceAccounts have been deleted and whether the root DENY
-   * policy contains its principals.
-   */
-  remains(svids: readonly Svid[], limit: number): Attempt[];
-  close(): void;
-}
+export type Cluster = Awaited<ReturnType<typeof openCluster>>;
 
 /** The audience that istiod uses to review a token before it signs a certificate. */
 const AUDIENCE = 'istio-ca';
@@ -28,11 +19,12 @@ const TOKENS = 20;
  * Connects to the cluster.
  * @throws MeshpassError `config_invalid`
  */
-export async function openCluster(kubeconfig: string, rootNamespace: string): Promise<Cluster> {
+export async function openCluster(kubeconfig: string, rootNamespace: string) {
   const http = createKubernetesHttp(await kubeconfigAccess(kubeconfig));
   const api = createKubernetes(http);
   return {
-    tokenReviews: async (svids, limit) => {
+    /** Creates tokens for the session's ServiceAccounts, and returns attempts that review them later. */
+    tokenReviews: async (svids: readonly Svid[]): Promise<{ attempts: Attempt[]; rows: DrillRow[] }> => {
       const attempts: Attempt[] = [];
       const rows: DrillRow[] = [];
       for (const { spiffeId } of svids) {
@@ -49,15 +41,19 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
             const name = await api.reviewToken(token, AUDIENCE);
             return name ? { verdict: 'taken', how: name } : { verdict: 'refused', how: 'not authenticated' };
           };
-          attempts.push({ ...about, before: 'taken', limit, pause: limit / TOKENS, use });
+          attempts.push({ ...about, pause: MESH_LIMIT_MS / TOKENS, use });
         } catch (thrown) {
           const how = `cannot create a token with this kubeconfig (${(thrown as Error).message})`;
-          rows.push({ part: 'replays', ...about, outcome: 'not_tried', how: how.slice(0, 300) });
+          rows.push(row('replays', about, 'not_tried', how));
         }
       }
       return { attempts, rows };
     },
-    remains: (svids, limit) =>
+    /**
+     * Returns attempts that check whether the session's ServiceAccounts have been deleted and whether the root DENY
+     * policy contains its principals.
+     */
+    remains: (svids: readonly Svid[]): Attempt[] =>
       svids.flatMap(({ spiffeId, chain }): Attempt[] => {
         const { namespace, name, display } = accountOf(spiffeId);
         const until = new X509Certificate(chain).validToDate.toISOString();
@@ -65,8 +61,6 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
           {
             layer: 'ServiceAccount',
             tried: display,
-            before: 'taken',
-            limit,
             part: 'left',
             use: async () => {
               const there = (await api.list('ServiceAccount', '', namespace)).some((one) => one.metadata.name === name);
@@ -76,8 +70,6 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
           {
             layer: 'root DENY',
             tried: spiffeId,
-            before: 'taken',
-            limit,
             part: 'left',
             use: async () => {
               const policies = await api.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);

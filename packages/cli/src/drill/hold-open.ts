@@ -6,7 +6,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type RetryOptions, repeatUntil } from './attempt.ts';
+import { limitAt, type RetryOptions, repeatUntil, row } from './attempt.ts';
 import { type Caller, createTunnelRequest, formatRequest, PROBE_BYTE, type Way } from './call.ts';
 import { shortName, type Target } from './targets.ts';
 import { type OpenTunnel, openTunnel, sendAndRead, waitForClose } from './tunnel.ts';
@@ -80,32 +80,32 @@ async function steady(
 }
 
 /**
- * Waits until all connections have ended or the time limit has passed. When the mesh denies the session, Istio refuses
- * new connections that bypass the edge, but drains the existing ones only within Envoy's drain time. If such
- * connections are still open, they are noted in the report and do not fail the drill.
+ * Waits until all connections have ended or the time limit of their layer has passed. When the mesh denies the session,
+ * Istio refuses new connections that bypass the edge, but drains the existing ones only within Envoy's drain time. If
+ * such connections are still open, they are noted in the report and do not fail the drill.
+ * @param edgeLimit the time limit of the edge, in milliseconds
  */
 export async function waitUntilDead(
   held: readonly (HeldConnection | FailedConnection)[],
   cause: number,
-  limit: number,
+  edgeLimit: number,
 ): Promise<DrillRow[]> {
-  const open = held.filter((one) => 'diedAt' in one);
-  while (open.some((one) => one.diedAt() === undefined) && performance.now() < cause + limit)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  const isAwaited = (one: HeldConnection | FailedConnection) =>
+    'diedAt' in one && one.diedAt() === undefined && performance.now() < cause + limitAt(one.layer, edgeLimit);
+  while (held.some(isAwaited)) await new Promise((resolve) => setTimeout(resolve, 10));
   return held.map((one): DrillRow => {
-    const { layer, tried } = one;
-    const about = { part: 'connections', layer, tried } as const;
-    if (!('diedAt' in one)) return { ...about, outcome: 'not_tried', how: one.why.slice(0, 300) };
+    if (!('diedAt' in one)) return row('connections', one, 'not_tried', one.why);
+    const limit = limitAt(one.layer, edgeLimit);
     const at = one.diedAt();
-    if (at === undefined && layer !== 'edge')
-      return {
-        ...about,
-        outcome: 'noted',
-        how: `still open after ${limit / 1000} s: Istio drains it only if the mesh denies the session`,
-      };
-    if (at === undefined) return { ...about, outcome: 'stale', how: `still open; ${one.how()}`, limit_ms: limit };
-    const ms = Math.max(0, Math.round(at - cause));
-    return { ...about, outcome: 'dead', how: `ended; ${one.how()}`, ms, limit_ms: limit };
+    // A connection that ended later was still open when its time limit passed.
+    if (at !== undefined && at <= cause + limit) {
+      const ms = Math.max(0, Math.round(at - cause));
+      return { ...row('connections', one, 'dead', `ended; ${one.how()}`), ms, limit_ms: limit };
+    }
+    if (one.layer === 'edge')
+      return { ...row('connections', one, 'stale', `still open; ${one.how()}`), limit_ms: limit };
+    const why = `still open after ${limit / 1000} s: Istio drains it only if the mesh denies the session`;
+    return row('connections', one, 'noted', why);
   });
 }
 

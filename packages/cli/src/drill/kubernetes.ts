@@ -14,19 +14,16 @@ const PATH = '/apis/authentication.k8s.io/v1';
  * Creates two attempts for each Kubernetes grant. One of them requests a new token, and the other calls the API server
  * with the first token.
  */
-export function kubernetesAttempts(session: DrillSession, limit: number): Attempt[] {
+export function kubernetesAttempts(session: DrillSession): Attempt[] {
   return grantsOf(session).flatMap((grant): Attempt[] => {
     let kept: Promise<string> | undefined;
-    const about = { before: 'taken', limit } as const;
     return [
       {
-        ...about,
         layer: 'Kubernetes token',
         tried: `session token and DPoP key, for a token of ${grant} for the API server`,
         use: () => brokerVerdict(ask(session, grant)),
       },
       {
-        ...about,
         layer: 'edge',
         tried: `SVID and token of ${grant} for the API server, a new tunnel to it`,
         use: async () => {

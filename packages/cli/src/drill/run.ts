@@ -16,12 +16,10 @@ import { type FailedConnection, type HeldConnection, type Hold, holdConnections,
 import { holdKubernetesConnections, kubernetesAttempts } from './kubernetes.ts';
 import {
   brokerReplayAttempts,
-  controlChannelAttempt,
   edgeReplayAttempts,
   findPod,
   type InClusterAddresses,
   inClusterAttempts,
-  untriedRows,
 } from './replays.ts';
 import { type DrillSession, type DrillSessionOptions, openDrillSession, renewalVerdict } from './session.ts';
 import { chooseTargets, shortName, type Target, type TargetOptions } from './targets.ts';
@@ -47,11 +45,6 @@ const EDGE_LIMIT_MS = 2_000;
  * a resolution of one second and are checked every second.
  */
 const LAPSE_LIMIT_MS = 3_000;
-/**
- * How long the mesh may take to refuse the credentials of an ended session. This includes the write to Kubernetes and
- * istiod's push to every Envoy.
- */
-const MESH_LIMIT_MS = 10_000;
 /** How long istiod may take to configure the gateway and the sidecars after a grant is applied or a Pod is started. */
 const PUSH_PATIENCE_MS = 20_000;
 const PUSH_PAUSE_MS = 250;
@@ -72,20 +65,19 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const { session, mesh, services } = held;
     const { http, tcp } = chooseTargets(services, options.choice);
     const targets = [http, tcp].filter((target) => target !== undefined);
-    const limit = { edge: cause === 'lapse' ? LAPSE_LIMIT_MS : EDGE_LIMIT_MS, mesh: MESH_LIMIT_MS };
+    const limit = cause === 'lapse' ? LAPSE_LIMIT_MS : EDGE_LIMIT_MS;
     const svids = [...held.svids.values()];
 
     progress('using all its credentials');
-    const reviews = await cluster?.tokenReviews(svids, limit.mesh);
+    const reviews = await cluster?.tokenReviews(svids);
     const attempts: Attempt[] = [
-      ...brokerReplayAttempts(held, limit.edge),
-      ...edgeReplayAttempts(held, targets, limit.edge),
-      ...controlChannelAttempt(held, limit.edge),
-      ...kubernetesAttempts(held, limit.edge),
-      ...inClusterAttempts(held, targets, options.inside, limit.mesh),
+      ...brokerReplayAttempts(held),
+      ...edgeReplayAttempts(held, targets),
+      ...kubernetesAttempts(held),
+      ...inClusterAttempts(held, targets, options.inside),
       ...(reviews?.attempts ?? []),
-      ...(cluster?.remains(svids, limit.mesh) ?? []),
-      ...(operator ? [inTheStore(operator, session.id, cause, limit.edge)] : []),
+      ...(cluster?.remains(svids) ?? []),
+      ...(operator ? [inTheStore(operator, session.id, cause)] : []),
     ];
     const patience = {
       limit: PUSH_PATIENCE_MS,
@@ -101,8 +93,8 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const open = [
       ...(await holdConnections({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp })),
       ...(await holdKubernetesConnections(held)),
+      ...(await holdInside(hold, { http, tcp }, options.inside)),
     ];
-    const inside = await holdInside(hold, { http, tcp }, options.inside);
 
     progress(`ending it: ${cause}`);
     const rebuild = async () => {
@@ -112,20 +104,12 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       beating ??= setInterval(() => void renewalVerdict(fresh), fresh.session.heartbeat_seconds * 1000);
     };
     const at = await end(cause, { held, operator, rebuild, wait: options.wait });
-    const [connections, connectionsInside, replays] = await Promise.all([
-      waitUntilDead(open, at, limit.edge),
-      waitUntilDead(inside, at, limit.mesh),
-      attemptAfterCause(attempts, before.unfit, at),
+    const [connections, replays] = await Promise.all([
+      waitUntilDead(open, at, limit),
+      attemptAfterCause(attempts, before.unfit, at, limit),
     ]);
-    for (const one of [...open, ...inside]) if ('end' in one) one.end();
-    const rows: DrillRow[] = [
-      ...before.rows,
-      ...connections,
-      ...connectionsInside,
-      ...replays,
-      ...(reviews?.rows ?? []),
-    ];
-    rows.push(...untriedRows(targets, options.inside), ...unasked(options));
+    for (const one of open) if ('end' in one) one.end();
+    const rows = [...before.rows, ...connections, ...replays, ...(reviews?.rows ?? []), ...untried(options, targets)];
 
     if (options.rebuild || cause === 'rebuild') {
       progress('opening a session of the same workspace again');
@@ -189,12 +173,10 @@ async function openAgain(options: DrillOptions): Promise<DrillSession> {
   });
 }
 
-function inTheStore(operator: Operator, session: string, cause: DrillCause, limit: number): Attempt {
+function inTheStore(operator: Operator, session: string, cause: DrillCause): Attempt {
   return {
     layer: 'store',
     tried: `session ${session}`,
-    before: 'taken',
-    limit,
     part: 'left',
     use: async () => {
       const { closed_at: closedAt, close_cause: recorded } = await operator.recorded(session);
@@ -206,10 +188,18 @@ function inTheStore(operator: Operator, session: string, cause: DrillCause, limi
   };
 }
 
-function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
+/** Returns a row for each attempt that needs an address inside the cluster, a kubeconfig or an operator. */
+function untried({ cluster, operator, inside }: DrillOptions, targets: readonly Target[]): DrillRow[] {
   const rows: DrillRow[] = [];
-  const not = (part: DrillRow['part'], layer: DrillRow['layer'], tried: string, flag: string) =>
-    rows.push({ part, layer, tried, outcome: 'not_tried', how: `requires ${flag}` });
+  const not = (part: DrillRow['part'], layer: DrillLayer, tried: string, needed: string) =>
+    rows.push(row(part, { layer, tried }, 'not_tried', `requires ${needed}`));
+  const within = 'running inside the cluster with';
+  if (!inside.gateway)
+    not('replays', 'mesh gateway', 'SVID and identity token, past the edge', `${within} --inside-gateway`);
+  for (const name of targets.filter((target) => !findPod(target, inside.pods)).map(shortName)) {
+    const tried = `SVID and identity token, straight to a pod of ${name}`;
+    not('replays', 'sidecar', tried, `${within} --inside-pod ${name}=ADDRESS`);
+  }
   if (!cluster) {
     not('replays', 'TokenReview', 'token of the ServiceAccount', '--kubeconfig');
     not('left', 'ServiceAccount', 'that it is deleted', '--kubeconfig');

@@ -19,35 +19,6 @@ export const githubAppFlags = {
   organization: list('<login>', 'organization in which the App must be installed'),
 };
 
-/**
- * Returns a check of the App, or undefined if the flags do not specify an App.
- * @throws MeshpassError `usage` if only the App or only its key is specified
- */
-export function checkGithubAppFlags({
-  githubApi: api,
-  githubApp: appId,
-  githubAppKey: keyFile,
-  organization: organizations,
-}: OptionsOf<typeof githubAppFlags>): Check | undefined {
-  if (appId === undefined && keyFile === undefined) return undefined;
-  if (appId === undefined || keyFile === undefined)
-    throw new MeshpassError('usage', '--github-app and --github-app-key must be used together.');
-  return createGithubAppCheck({ api, appId, keyFile, organizations, now: Date.now });
-}
-
-export interface GithubAppCheckOptions {
-  /** The base URL of GitHub's API, such as `https://api.github.com`. */
-  readonly api: string;
-  /** The App ID or client ID of the App. */
-  readonly appId: string;
-  /** The path to the file with the App's private key. */
-  readonly keyFile: string;
-  /** The organizations in which the App must be installed. If the list is empty, all installations are checked. */
-  readonly organizations: readonly string[];
-  /** Returns the current time in Unix milliseconds. */
-  readonly now: () => number;
-}
-
 const App = z.object({ slug: Slug, html_url: Page });
 const Level = z.string().regex(/^[a-z_]{1,60}$/);
 const Installation = z.object({
@@ -63,13 +34,29 @@ const Budget = z.object({ limit: z.number(), remaining: z.number(), reset: z.num
 /** The check warns if less than this share of the hourly rate limit remains. */
 const FEW = 0.2;
 
-/** Creates the check of an App. */
-export function createGithubAppCheck(options: GithubAppCheckOptions): Check {
-  return { names: ['github'], run: () => look(options), onError: { seen: options.api } };
+/**
+ * Returns a check of the App, or undefined if the flags do not specify an App. If no organization is specified, all
+ * installations are checked.
+ * @throws MeshpassError `usage` if only the App or only its key is specified
+ */
+export function githubAppCheck(flags: OptionsOf<typeof githubAppFlags>): Check | undefined {
+  const { githubApi: api, githubApp: appId, githubAppKey: keyFile, organization: organizations } = flags;
+  if (appId === undefined && keyFile === undefined) return undefined;
+  if (appId === undefined || keyFile === undefined)
+    throw new MeshpassError('usage', '--github-app and --github-app-key must be used together.');
+  const run = async () => {
+    const authorization = await githubAppAuthorization(appId, keyFile, Date.now());
+    return await look(appId, organizations, api, authorization);
+  };
+  return { names: ['github'], run, onError: { seen: api } };
 }
 
-async function look({ api, appId, keyFile, organizations, now }: GithubAppCheckOptions): Promise<Findings> {
-  const authorization = await githubAppAuthorization(appId, keyFile, now());
+async function look(
+  appId: string,
+  organizations: readonly string[],
+  api: string,
+  authorization: string,
+): Promise<Findings> {
   const app = await queryGithub(api, '/app', { authorization });
   if (app.status !== 200)
     return misconfigured(`GitHub rejected this key for App ${appId}.`, {

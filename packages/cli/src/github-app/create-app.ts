@@ -8,7 +8,7 @@ import { describeFileError, MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { listenForRedirect } from '../browser/redirect.ts';
 import { Page, queryGithub, Slug } from './ask-github.ts';
-import { buildAppManifest, PERMISSIONS } from './permissions.ts';
+import { PERMISSIONS } from './permissions.ts';
 
 export interface RegisterAppOptions {
   /** The organization that will own the App. If it is undefined, the user will own it. */
@@ -105,7 +105,7 @@ async function codeOf({
     path: '/created',
     start: {
       html: ({ url: redirectUrl, state }) =>
-        startPage(`${action}?state=${state}`, buildAppManifest({ name, url, redirectUrl }), organization),
+        startPage(`${action}?state=${state}`, appManifest(name, url, redirectUrl), organization),
       target: new URL(action).origin,
     },
     done: 'GitHub has registered the App. The terminal shows the next steps.',
@@ -113,6 +113,22 @@ async function codeOf({
   });
   onStart(redirect.start);
   return (await redirect.answer).searchParams.get('code') ?? '';
+}
+
+/** Builds an App manifest, as described in GitHub's documentation, "Registering a GitHub App from a manifest". */
+function appManifest(name: string, url: string, redirectUrl: string) {
+  return {
+    name,
+    url,
+    redirect_url: redirectUrl,
+    public: false,
+    description: 'Gives the Meshpass broker read access to members, teams and Codespaces.',
+    // GitHub requires the manifest to contain a webhook, so include an inactive one.
+    hook_attributes: { url, active: false },
+    // GitHub has no events about Codespaces, so the broker polls instead.
+    default_events: [],
+    default_permissions: Object.fromEntries(PERMISSIONS.map((permission) => [permission.name, 'read'])),
+  };
 }
 
 /**
@@ -135,8 +151,8 @@ async function convert(api: string, code: string): Promise<z.infer<typeof Create
 /** Renders a page that lists the App's permissions and contains a form to send the manifest to GitHub. */
 function startPage(action: string, described: object, organization: string | undefined): string {
   const rows = PERMISSIONS.map(
-    ({ name, level, of, reason, onlyFor }) =>
-      `<tr><td><code>${name}</code>: ${level}<td>${of}<td>${escaped(reason)}${onlyFor === undefined ? '' : ` (only for ${escaped(onlyFor)})`}`,
+    ({ name, of, reason, onlyFor }) =>
+      `<tr><td><code>${name}</code>: read<td>${of}<td>${escaped(reason)}${onlyFor === undefined ? '' : ` (only for ${escaped(onlyFor)})`}`,
   );
   return `<h1>Register your broker's GitHub App</h1>
 <p>It will belong to ${organization === undefined ? 'you' : `the organization <b>${escaped(organization)}</b>`}. It can only

@@ -17,8 +17,6 @@ function attempt(...verdicts: (Verdict | Error)[]): Attempt {
   return {
     layer: 'edge',
     tried: 'SVID',
-    before: 'taken',
-    limit: 60,
     pause: 1,
     use: async () => {
       const next = left.length > 1 ? left.shift()! : left[0]!;
@@ -28,7 +26,7 @@ function attempt(...verdicts: (Verdict | Error)[]): Attempt {
   };
 }
 const NO_PATIENCE = { limit: 0, between: async () => undefined };
-const after = (one: Attempt) => attemptAfterCause([one], new Map(), performance.now());
+const after = (one: Attempt) => attemptAfterCause([one], new Map(), performance.now(), 60);
 
 describe('a credential that is used after its session has ended is', () => {
   test('dead when it is refused', async () => {
@@ -55,7 +53,7 @@ describe('a credential that is used after its session has ended is', () => {
     const broken = attempt(REFUSED);
     const { rows, unfit } = await attemptBeforeCause([broken], NO_PATIENCE);
     expect(rows).toEqual([]);
-    const [row] = await attemptAfterCause([broken], unfit, performance.now());
+    const [row] = await attemptAfterCause([broken], unfit, performance.now(), 60);
     expect(row).toMatchObject({ outcome: 'not_tried' });
     expect(row!.how).toContain(REFUSED.how);
     expect(await attemptAgain([broken], unfit)).toEqual([]);

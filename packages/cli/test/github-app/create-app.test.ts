@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { diagnose } from '../../src/diagnosis/run.ts';
-import { createGithubAppCheck } from '../../src/github-app/check-app.ts';
+import { githubAppCheck } from '../../src/github-app/check-app.ts';
 import { type RegisteredApp, registerGithubApp } from '../../src/github-app/create-app.ts';
 import { PERMISSIONS } from '../../src/github-app/permissions.ts';
 import { run } from '../../src/program.ts';
@@ -177,14 +177,13 @@ const ALL = { members: 'read', organization_codespaces: 'read', actions: 'read' 
 describe('checking the App', () => {
   const look = (more: object = {}) =>
     diagnose([
-      createGithubAppCheck({
-        api: github.url,
-        appId: '4242',
-        keyFile,
-        organizations: ['acme'],
-        now: Date.now,
+      githubAppCheck({
+        githubApi: github.url,
+        githubApp: '4242',
+        githubAppKey: keyFile,
+        organization: ['acme'],
         ...more,
-      }),
+      })!,
     ]);
   beforeEach(async () => {
     await creating(async (start) => void (await open(await submit(start))));
@@ -211,7 +210,7 @@ describe('checking the App', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     try {
-      const findings = await look({ api: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+      const findings = await look({ githubApi: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
       expect(findings).toMatchObject([{ state: 'failed', code: 'issuer_unavailable' }]);
       expect(findings[0]!.says).toContain(`(${where})`);
       expect(JSON.stringify(findings)).not.toMatch(/evil|reboot|javascript/);
@@ -240,10 +239,10 @@ describe('checking the App', () => {
   it('reports a suspended installation, and a key that GitHub does not know', async () => {
     await github.admin.suspendInstallation('acme', true);
     expect(await look()).toMatchObject([{ state: 'failed', says: 'The installation in acme is suspended.' }]);
-    expect(await look({ appId: '1' })).toMatchObject([
+    expect(await look({ githubApp: '1' })).toMatchObject([
       { state: 'failed', seen: expect.stringContaining('404 Integration not found') },
     ]);
-    expect(await look({ api: 'http://127.0.0.1:1' })).toMatchObject([
+    expect(await look({ githubApi: 'http://127.0.0.1:1' })).toMatchObject([
       { state: 'failed', code: 'issuer_unavailable', retryable: true },
     ]);
     writeFileSync(keyFile, 'x', { mode: 0o600 });
