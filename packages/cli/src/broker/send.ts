@@ -2,12 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { text as textOf } from 'node:stream/consumers';
 import { setTimeout } from 'node:timers/promises';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { readBounded } from '@meshpass/identity/limits/read-bounded';
-import { readTextFile } from '../input/text-file.ts';
+import { linesOf, readTextFile } from '../input/text-file.ts';
 import { parseRefusal } from './ask.ts';
 
 export interface OperatorEndpoint {
@@ -20,13 +21,22 @@ export interface OperatorEndpoint {
 export type Method = 'GET' | 'POST' | 'DELETE';
 
 /**
- * Sends a request. A URLSearchParams body is sent as a form, and any other body as JSON.
- * @returns the response, which has status 200 or 204 and whose body has not been read yet
+ * The body of a response with status 200 or 204, which has not been read yet. Reading it throws MeshpassError
+ * `agent_broker_unreachable` if the response is cut off.
  */
-export type Send = (method: Method, path: string, body?: unknown) => Promise<IncomingMessage>;
+export interface ResponseBody {
+  /** Parses the body. Returns undefined if there is none. */
+  json(): Promise<Readonly<Record<string, unknown>> | undefined>;
+  text(): Promise<string>;
+  /** Returns the lines as they arrive. */
+  lines(): AsyncIterable<string>;
+}
+
+/** Sends a request. A URLSearchParams body is sent as a form, and any other body as JSON. */
+export type Send = (method: Method, path: string, body?: unknown) => Promise<ResponseBody>;
 
 /** Returns the headers that authenticate a request. */
-export type RequestAuthenticator = (method: Method, url: URL) => Readonly<Record<string, string>>;
+type RequestAuthenticator = (method: Method, url: URL) => Readonly<Record<string, string>>;
 
 /**
  * The number of times a request is retried, at intervals of one second. A broker that started within the same second as
@@ -36,6 +46,7 @@ export type RequestAuthenticator = (method: Method, url: URL) => Readonly<Record
 const RESTART_TRIES = 3;
 const MAX_ANSWER = 64 * 1024 * 1024;
 const DONE = new Set([200, 204]);
+const PATIENCE_MS = 30_000;
 
 /**
  * Creates a function that sends requests to the broker.
@@ -43,14 +54,18 @@ const DONE = new Set([200, 204]);
  * @throws MeshpassError `usage` if the URL is not an origin. The created function throws the error that the broker
  *   returns, or `agent_broker_unreachable`
  */
-export function createSender(options: OperatorEndpoint, authorize: RequestAuthenticator, patienceMs: number): Send {
+export function createSender(
+  options: OperatorEndpoint,
+  authorize: RequestAuthenticator,
+  patienceMs = PATIENCE_MS,
+): Send {
   const ca = options.caFile === undefined ? undefined : readTextFile(options.caFile, '--ca-file');
   if (!/^https?:\/\/[^/]+\/?$/.test(options.operator) || !URL.canParse(options.operator))
     throw new MeshpassError(
       'usage',
       `--operator must be an origin such as http://127.0.0.1:9090, not ${options.operator}.`,
     );
-  return async function send(method, path, body, mayWait = RESTART_TRIES): Promise<IncomingMessage> {
+  return async function send(method, path, body, mayWait = RESTART_TRIES): Promise<ResponseBody> {
     const url = new URL(path, options.operator);
     const isForm = body instanceof URLSearchParams;
     const content = body === undefined ? undefined : isForm ? body.toString() : JSON.stringify(body);
@@ -65,11 +80,11 @@ export function createSender(options: OperatorEndpoint, authorize: RequestAuthen
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request(url, { method, headers, agent: false, timeout: patienceMs, ...(ca && { ca }) }, resolve);
       sent.on('timeout', () => sent.destroy(new Error(`no response in ${patienceMs / 1000} s`)));
-      sent.on('error', (cause) => reject(brokerUnreachableError(options, cause)));
+      sent.on('error', (cause) => reject(unreachable(options, cause)));
       sent.end(content);
     });
-    if (DONE.has(response.statusCode ?? 0)) return response;
-    const answer = await bodyOf(response).catch(() => undefined);
+    if (DONE.has(response.statusCode ?? 0)) return bodyOf(response, (cause) => unreachable(options, cause));
+    const answer = await readJson(response).catch(() => undefined);
     const retryAfter = Number(response.headers['retry-after']);
     if (answer?.error_code === 'dpop_expired' && mayWait > 0 && retryAfter === 1) {
       await setTimeout(1000);
@@ -79,22 +94,20 @@ export function createSender(options: OperatorEndpoint, authorize: RequestAuthen
   };
 }
 
-/**
- * Reads the body of a response.
- * @returns the parsed JSON, or undefined if the response has no body
- * @throws MeshpassError `agent_broker_unreachable`
- */
-export async function readJsonResponse(
-  response: IncomingMessage,
-  options: OperatorEndpoint,
-): Promise<Readonly<Record<string, unknown>> | undefined> {
-  if (response.statusCode === 204) {
-    response.resume();
-    return undefined;
-  }
-  const json = await bodyOf(response).catch((cause) => Promise.reject(brokerUnreachableError(options, cause)));
-  if (json === undefined) throw notABroker(response);
-  return json;
+function bodyOf(response: IncomingMessage, failure: (cause: unknown) => MeshpassError): ResponseBody {
+  return {
+    json: async () => {
+      if (response.statusCode === 204) {
+        response.resume();
+        return undefined;
+      }
+      const json = await readJson(response).catch((cause) => Promise.reject(failure(cause)));
+      if (json === undefined) throw notABroker(response);
+      return json;
+    },
+    text: () => textOf(response).catch((cause) => Promise.reject(failure(cause))),
+    lines: () => linesOf(response, failure),
+  };
 }
 
 /**
@@ -119,13 +132,12 @@ export function createDpopAuthenticator({
   };
 }
 
-async function bodyOf(response: IncomingMessage): Promise<Readonly<Record<string, unknown>> | undefined> {
+async function readJson(response: IncomingMessage): Promise<Readonly<Record<string, unknown>> | undefined> {
   const body = await readBounded(response, MAX_ANSWER);
   return parseJson(body.toString('utf8')) as Readonly<Record<string, unknown>> | undefined;
 }
 
-/** Builds the error to throw if the broker does not respond. */
-export function brokerUnreachableError({ operator }: OperatorEndpoint, cause: unknown): MeshpassError {
+function unreachable({ operator }: OperatorEndpoint, cause: unknown): MeshpassError {
   const message = `No broker is responding at ${new URL(operator).origin}. If this is a port-forward, start it again: it ends when the active broker changes.`;
   return new MeshpassError('agent_broker_unreachable', message, { cause });
 }

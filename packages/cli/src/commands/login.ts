@@ -78,7 +78,6 @@ export const commands = {
 
 /** How long to wait for the user to sign in. */
 const PATIENCE_MS = 5 * 60_000;
-const BROKER_PATIENCE_MS = 30_000;
 
 /**
  * Signs an operator in.
@@ -118,7 +117,7 @@ async function signOut(file: SessionFile, options: OperatorEndpoint) {
   const refresh = file.readRefresh();
   const revoked = refresh && (await revokeRefreshToken(refresh));
   if (session) {
-    const send = createSender(options, createDpopAuthenticator(session), BROKER_PATIENCE_MS);
+    const send = createSender(options, createDpopAuthenticator(session));
     await send('DELETE', '/operator/session').catch((thrown: unknown) => {
       // Ignore the error if the session has already ended, because that is the purpose of logging out.
       if (!(thrown instanceof MeshpassError) || thrown.code !== 'operator_session_ended') throw thrown;

@@ -1,5 +1,7 @@
 /** Reads the files that command-line flags and arguments refer to. */
-import { readFileSync } from 'node:fs';
+import { createReadStream, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { describeFileError, type ErrorCode, MeshpassError } from '@meshpass/identity/error';
 
 /**
@@ -36,5 +38,22 @@ export function withFlagName<T>(flag: string, load: () => T, code: ErrorCode = '
   } catch (cause) {
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
     throw new MeshpassError(code, `${flag}: ${cause.message.replace(/^Cannot /, 'cannot ')}`, { cause });
+  }
+}
+
+/**
+ * Reads a file line by line.
+ * @throws MeshpassError `usage` during the iteration if the file cannot be read
+ */
+export function fileLines(file: string, flag: string): AsyncIterable<string> {
+  return linesOf(createReadStream(file), (cause) => unreadableFileError(file, cause, flag));
+}
+
+/** Reads a stream line by line, and throws `failure(cause)` if it fails. */
+export async function* linesOf(input: Readable, failure: (cause: unknown) => Error): AsyncGenerator<string> {
+  try {
+    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  } catch (cause) {
+    throw failure(cause);
   }
 }

@@ -6,7 +6,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { dpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
-import { createDpopAuthenticator, createSender, type Method, readJsonResponse, type Send } from '../broker/send.ts';
+import { createDpopAuthenticator, createSender, type ResponseBody } from '../broker/send.ts';
 import { readTextFile } from '../input/text-file.ts';
 import { SessionFile, type StoredRefreshToken } from './session-file.ts';
 import {
@@ -82,7 +82,6 @@ const Session = z.object({
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
-const PATIENCE_MS = 30_000;
 
 /**
  * Signs in and stores the session.
@@ -90,15 +89,15 @@ const PATIENCE_MS = 30_000;
  *   broker's errors `operator_no_role` and `operator_unauthorized`
  */
 export async function loginOperator(login: OperatorLogin): Promise<OperatorLoginResult> {
-  const stranger = createSender(login, () => ({}), PATIENCE_MS);
-  const { broker, issuers } = await ask(login, stranger, 'GET', '/operator/sign-in', SignIns);
+  const offer = await createSender(login, () => ({}))('GET', '/operator/sign-in');
+  const { broker, issuers } = await read(offer, SignIns, login);
   // Create a new key for every sign-in. The session and the nonce of the ID token are bound to this key.
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const { token, type, refresh } = await proofOf(login, issuers, privateKey);
   const form = new URLSearchParams({ grant_type: EXCHANGE, subject_token: token, subject_token_type: type });
   try {
-    const send = createSender(login, createDpopAuthenticator({ broker, key: dpopKey(privateKey) }), PATIENCE_MS);
-    const session = await ask(login, send, 'POST', '/operator/session', Session, form);
+    const send = createSender(login, createDpopAuthenticator({ broker, key: dpopKey(privateKey) }));
+    const session = await read(await send('POST', '/operator/session', form), Session, login);
     const now = Math.floor(Date.now() / 1000);
     const { broker: of, access_token, expires_in, confirm_in } = session;
     const opened = {
@@ -170,18 +169,11 @@ function choose<T extends { readonly name: string }>(issuers: readonly T[], name
 }
 
 /**
- * Sends a request and validates the response.
- * @throws MeshpassError `agent_broker_unreachable`, or the error that the broker returns
+ * Reads and validates a response.
+ * @throws MeshpassError `agent_broker_unreachable`
  */
-async function ask<T>(
-  login: OperatorLogin,
-  send: Send,
-  method: Method,
-  path: string,
-  schema: z.ZodType<T>,
-  form?: URLSearchParams,
-): Promise<T> {
-  const read = schema.safeParse(await readJsonResponse(await send(method, path, form), login));
-  if (read.success) return read.data;
-  throw new MeshpassError('agent_broker_unreachable', `The server at ${login.operator} is not a broker.`);
+async function read<T>(answer: ResponseBody, schema: z.ZodType<T>, { operator }: OperatorLogin): Promise<T> {
+  const found = schema.safeParse(await answer.json());
+  if (found.success) return found.data;
+  throw new MeshpassError('agent_broker_unreachable', `The server at ${operator} is not a broker.`);
 }

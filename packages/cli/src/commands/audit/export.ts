@@ -10,9 +10,9 @@ import { defineCommand } from '../../command/define.ts';
 import { EXIT } from '../../command/failure.ts';
 import { choice, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { readTextFile } from '../../input/text-file.ts';
-import { createAuditClient, fileLines } from '../../operator/audit-client.ts';
+import { fileLines, readTextFile } from '../../input/text-file.ts';
 import { formatVerificationReport } from '../../operator/audit-text.ts';
+import { createAuditClient } from '../../operator/client.ts';
 import { withSnakeCaseTwins } from '../../output/json.ts';
 
 const exportFlags = {
@@ -48,7 +48,9 @@ export const commands = {
       const anchored = options.checkpoint.map((path) => ({ label: path, note: readTextFile(path, '--checkpoint') }));
       const keys = options.key.flatMap(readKeys);
       const lines =
-        file === undefined ? await createAuditClient(options).lines('/audit/export') : fileLines(file, '--file');
+        file === undefined
+          ? (await createAuditClient(options)('GET', '/audit/export')).lines()
+          : fileLines(file, '--file');
       const report = await verifyExport(await readExport(lines), { anchored, keys });
       return {
         json: withSnakeCaseTwins(report),
@@ -73,10 +75,10 @@ function readKeys(given: string): NoteVerifier[] {
 }
 
 async function exportAudit(options: OptionsOf<typeof exportFlags>): Promise<void> {
-  const client = createAuditClient(options);
+  const send = createAuditClient(options);
   // Open the file before sending the request. If the file already exists, this fails early and does not overwrite it.
   const file = options.to === undefined ? undefined : newFile(options.to);
-  const lines = await client.lines(`/audit/export?after=${options.after}`);
+  const lines = (await send('GET', `/audit/export?after=${options.after}`)).lines();
   const written = options.form === 'jsonl' ? withNewlines(lines) : withNewlines(eventLines(await readExport(lines)));
   if (file === undefined) await pipeline(written, process.stdout, { end: false });
   else await pipeline(written, file);

@@ -6,8 +6,8 @@ import type { Answer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle, wholeNumber } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { createAuditClient } from '../../operator/audit-client.ts';
 import { formatAuditRow } from '../../operator/audit-text.ts';
+import { createAuditClient } from '../../operator/client.ts';
 
 const tailFlags = {
   lines: wholeNumber('<number>', 'number of rows to print, at most 1000', { default: '20' }),
@@ -40,7 +40,7 @@ export const commands = {
     examples: ['meshpass audit checkpoint > checkpoint.txt'],
     ...shared,
     run: async (options) => {
-      const note = await createAuditClient(options).text('/audit/checkpoint');
+      const note = await (await createAuditClient(options)('GET', '/audit/checkpoint')).text();
       return { json: { note }, text: () => note.trimEnd() };
     },
   }),
@@ -50,7 +50,8 @@ export const commands = {
     examples: ['meshpass audit key > key.txt'],
     ...shared,
     run: async (options) => {
-      const keys = (await createAuditClient(options).text('/audit/key')).split('\n').filter((line) => line !== '');
+      const text = await (await createAuditClient(options)('GET', '/audit/key')).text();
+      const keys = text.split('\n').filter((line) => line !== '');
       return { json: { keys }, text: () => keys };
     },
   }),
@@ -72,10 +73,10 @@ const FOLLOW_MS = 1_000;
 const MAX_PAGE = 1_000;
 
 async function tail(options: OptionsOf<typeof tailFlags>): Promise<void> {
-  const client = createAuditClient(options);
+  const send = createAuditClient(options);
   const only = options.session === undefined ? '' : `&session=${encodeURIComponent(options.session)}`;
   const print = (row: SealedRow) => console.log(options.output === 'json' ? JSON.stringify(row) : formatAuditRow(row));
-  const page = async (query: string) => (await client.json(`/audit?${query}${only}`)) as Page;
+  const page = async (query: string) => (await (await send('GET', `/audit?${query}${only}`)).json()) as unknown as Page;
   let { rows, next } = await page(`last=${Math.min(Math.max(options.lines, 1), MAX_PAGE)}`);
   for (const row of options.lines === 0 ? [] : rows) print(row);
   // Print this to stderr, because programs read the rows from stdout.
@@ -112,7 +113,8 @@ async function prune(options: OptionsOf<typeof pruneFlags>): Promise<Answer> {
       `This permanently deletes every row before ${before}. Export the rows first, then confirm with --yes.`,
     );
   const order = { before, reason: options.reason };
-  const pruned = (await createAuditClient(options).json('/audit/prune', order)) as Pruned;
+  const answer = await createAuditClient(options)('POST', '/audit/prune', order);
+  const pruned = (await answer.json()) as unknown as Pruned;
   const { rows, size, note } = pruned;
   const text = () =>
     rows === 0
