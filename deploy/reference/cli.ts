@@ -1,7 +1,7 @@
 /** docs/cli.md, the reference of the command line, from the definitions of the commands. */
 import type { Command } from '@meshpass/cli/command/define';
-import { EXIT_CODES } from '@meshpass/cli/command/failure';
 import { type Flag, longFlag } from '@meshpass/cli/command/flag';
+import { EXIT_CODES } from '@meshpass/cli/command/outcome';
 import { listLeafCommands, type Node } from '@meshpass/cli/command/tree';
 import { TREE } from '@meshpass/cli/program';
 

@@ -5,7 +5,7 @@ import { type Channel, type ChannelEvent, type ChannelOptions, openChannel } fro
 import { createStatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import type { ConfigurationSource } from '@meshpass/broker/core/channel/configurations';
 import type { Verdict } from '@meshpass/cli/drill/attempt';
-import { renewViaEdge } from '@meshpass/cli/drill/renew-by-edge';
+import { renewViaEdge } from '@meshpass/cli/drill/session';
 import { type ControlBroker, createSessionDirectory, type Edge, followFeed, startEdge } from '@meshpass/edge';
 import { grantSet } from '@meshpass/identity/channel/index';
 import { type Enrolled, type Harness, session, startHarness } from '../../packages/broker/test/harness/broker.ts';

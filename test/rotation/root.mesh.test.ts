@@ -6,7 +6,7 @@ import 'reflect-metadata';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Trust } from '@meshpass/cli/operator/trust-text';
+import type { Trust } from '@meshpass/cli/commands/rotate';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Svid } from '@meshpass/lab/adversarial-client/holder';
 import { type CaRotation, prepareCaRotation } from '@meshpass/lab/mesh/rotate-ca';

@@ -6,8 +6,8 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { CommanderError } from 'commander';
 import { buildParser } from './command/build.ts';
 import type { Command } from './command/define.ts';
-import { EXIT, type ExitCode, type Output, reportFailure } from './command/failure.ts';
 import { longFlag } from './command/flag.ts';
+import { EXIT, type ExitCode, type Output, reportFailure } from './command/outcome.ts';
 import { commandsInModule, findCommand, type Group, isLeaf, withHeading } from './command/tree.ts';
 
 const workspace = () => import('./commands/workspace.ts');
@@ -28,11 +28,11 @@ export const TREE: Group = {
         summary: 'Explain whether a call would pass, hop by hop, without making it.',
         load: () => import('./commands/explain.ts'),
       },
-      ...commandsInModule(() => import('./commands/approvals/request.ts'), {
+      ...commandsInModule(() => import('./commands/approvals.ts'), {
         request: 'Request a grant that another person must approve.',
         requests: 'Show your requests, requests to answer, and grants you can request.',
       }),
-      ...commandsInModule(() => import('./commands/approvals/answer.ts'), {
+      ...commandsInModule(() => import('./commands/approvals.ts'), {
         approve: "Approve another person's request, from a workspace or as an operator.",
         deny: "Deny another person's request, from a workspace or as an operator.",
         review: "Review another person's emergency, from a workspace or as an operator.",
@@ -115,7 +115,7 @@ export const TREE: Group = {
         summary: 'List and revoke approvals for all sessions.',
         examples: ['meshpass approvals list'],
         page: 'docs/access/approvals.md',
-        children: commandsInModule(() => import('./commands/approvals/operator.ts'), {
+        children: commandsInModule(() => import('./commands/approvals.ts'), {
           list: 'List requests from all sessions.',
           show: 'Show one request.',
           revoke: 'Revoke an approval.',

@@ -8,7 +8,7 @@ import type {
 } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
 import { formatDuration } from '@meshpass/identity/text';
-import type { Answer } from '../command/answer.ts';
+import type { Answer } from '../command/outcome.ts';
 
 /** Builds the command's answer from an approval request. */
 export function requestAnswer(request: ApprovalRequest): Answer {

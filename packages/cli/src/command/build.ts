@@ -1,11 +1,11 @@
 /** Builds the parser for the command tree. Only the definition of the selected command is loaded. */
 import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
-import { printAnswer } from './answer.ts';
 import type { Command, ConfigValues } from './define.ts';
-import type { ExitCode } from './failure.ts';
 import { type Argument, type Flag, longFlag } from './flag.ts';
 import { formatFlag, formatHelpFooter, UNKNOWN } from './help.ts';
+import type { ExitCode } from './outcome.ts';
+import { printAnswer } from './outcome.ts';
 import { type Group, isLeaf, type Node } from './tree.ts';
 
 /**

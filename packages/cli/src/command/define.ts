@@ -4,9 +4,9 @@
  * plain data, rather than calls to commander's typed builder, so that shared flags can be spread, listed and
  * documented. Commander still does the parsing.
  */
-import type { Answer } from './answer.ts';
-import type { ExitCode } from './failure.ts';
+
 import type { Argument, Flag, OptionsOf } from './flag.ts';
+import type { Answer, ExitCode } from './outcome.ts';
 
 type Inputs<Kind> = Readonly<Record<string, Kind>>;
 

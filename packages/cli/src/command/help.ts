@@ -1,8 +1,8 @@
 /** Formats the sections that all help texts have in common. */
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import type { Command } from './define.ts';
-import { EXIT_CODES, type ExitCode } from './failure.ts';
 import type { Flag } from './flag.ts';
+import { EXIT_CODES, type ExitCode } from './outcome.ts';
 
 /** Formats a flag, for example as `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
 export function formatFlag({ summary, choices, isRequired, default: value, defaultText, env }: Flag<unknown>): string {

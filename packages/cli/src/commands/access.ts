@@ -2,9 +2,9 @@
 
 import { type Access, type Bounds, checkBounds, checkKnownRoles, loadAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { argument, list } from '../command/flag.ts';
+import type { Answer } from '../command/outcome.ts';
 import { output } from '../command/shared-flags.ts';
 
 export const command = defineCommand({

@@ -15,10 +15,9 @@ import {
 import { MeshpassError } from '@meshpass/identity/error';
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
 import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
-import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
-import { EXIT } from '../command/failure.ts';
 import { address, choice, list, type OptionsOf, parseHostPort, text, toggle, wholeNumber } from '../command/flag.ts';
+import { type Answer, EXIT, printErrorLines } from '../command/outcome.ts';
 import { CLUSTER_DOMAIN_ENV, operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
 import { createDrillOperator } from '../drill/causes.ts';
 import { openCluster } from '../drill/cluster.ts';

@@ -5,8 +5,7 @@ import { defineCommand } from '../command/define.ts';
 import { address, type OptionsOf, text, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';
 import { logLevel } from '../command/shared-flags.ts';
 import { configFlag } from '../input/config-file.ts';
-import { runEdge } from '../serve/edge-process.ts';
-import { waitForSignal } from '../serve/until-signal.ts';
+import { runEdge, waitForSignal } from '../serve/edge-process.ts';
 
 const flags = withEnvironmentVariables({
   config: configFlag,

@@ -2,18 +2,21 @@ import { lookup } from 'node:dns/promises';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isServiceAddress } from '@meshpass/identity/service-address';
-import { fetchAgentStatus, listRequestableGrants, requestLocalAgent } from '../agent/ask.ts';
-import { formatMissingSignIns, listMissingSignIns } from '../agent/sign-in.ts';
+import {
+  fetchAgentStatus,
+  formatMissingSignIns,
+  listMissingSignIns,
+  listRequestableGrants,
+  requestLocalAgent,
+} from '../agent/ask.ts';
 import { formatRequestableGrants, opensPort } from '../approvals/text.ts';
-import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { list, type OptionsOf, text, toggle, variadicArgument } from '../command/flag.ts';
+import { type Answer, EXIT, printErrorLines } from '../command/outcome.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
-import { exitCodeFor } from '../diagnosis/finding.ts';
 import { formatLines } from '../diagnosis/print.ts';
 import { formatWantedCall, parseWantedCall, type WantedCall } from '../explain/call.ts';
-import { explainCall } from '../explain/explain-call.ts';
-import { type Explanation, VERDICTS } from '../explain/explanation.ts';
+import { type Explanation, explainCall } from '../explain/explain-call.ts';
 import { type AccessFiles, type Patch, type PatchInput, proposePatch, readAccessFiles } from '../explain/patch.ts';
 
 const args = { url: variadicArgument('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
@@ -76,7 +79,7 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
       ...formatRequestableGrants(offers),
       ...formatMissingSignIns(lacking),
     ],
-    exit: exitCodeFor(explanation.hops),
+    exit: EXITS[explanation.verdict],
   };
 }
 
@@ -121,8 +124,6 @@ async function resolves(host: string): Promise<boolean> {
   return found.some(({ address }) => !isServiceAddress(address));
 }
 
-// The following functions format explanations as text and JSON.
-
 /**
  * Formats the verdict, followed by a line for each hop.
  * @param request the ID of the refused request, if the explanation is about a specific request
@@ -133,15 +134,24 @@ export function formatExplanation(
 ): readonly string[] {
   const to = endpoint ?? `${call.host}:${call.port}`;
   const by = grant === undefined ? '' : `, by grant ${grant}`;
+  const lines = hops.map(({ hop: check, verdict: state, reason: says, ...place }) => ({
+    check,
+    state,
+    says,
+    ...place,
+  }));
   return [
     `${verdict}: ${formatWantedCall(call)} to ${to}${by}`,
-    ...formatLines(hops, { ...VERDICTS, warning: '', skipped: '' }).map((line) => `  ${line}`),
+    ...formatLines(lines, VERDICTS).map((line) => `  ${line}`),
     ...(beyond === undefined ? [] : [`  ${beyond}`]),
     ...(verdict === 'refused' || request !== undefined
       ? [`  for ${contact}: session ${session}${request === undefined ? '' : `, request ${request}`}`]
       : []),
   ];
 }
+
+const VERDICTS = { allowed: 'allowed', refused: 'refused', unknown: 'unknown' };
+const EXITS = { allowed: EXIT.ok, refused: EXIT.failed, unknown: EXIT.unknown };
 
 /** Describes a patch to the people who will review it. */
 function patchLines({ grant, widens, holders, assumed }: Patch, call: WantedCall): readonly string[] {
@@ -154,18 +164,8 @@ function patchLines({ grant, widens, holders, assumed }: Patch, call: WantedCall
 }
 
 /** Converts an explanation into plain data for JSON output. */
-export function explainJson(
-  { verdict, call, session, contact, endpoint, grant, hops, beyond }: Explanation,
-  request?: string,
-): object {
+export function explainJson({ call, ...explanation }: Explanation, request?: string): object {
   const { protocol, host, port, method, path } = call;
   const http = protocol === 'http' && { method, path: path.split('?')[0] };
-  const shown = hops.map(({ check, state, says, place }) => ({
-    hop: check,
-    verdict: VERDICTS[state as keyof typeof VERDICTS],
-    reason: says,
-    place,
-  }));
-  const to = { protocol, host, port, ...http };
-  return { verdict, call: to, session, contact, request, endpoint, grant, hops: shown, beyond };
+  return { ...explanation, call: { protocol, host, port, ...http }, request };
 }

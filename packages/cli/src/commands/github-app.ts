@@ -1,7 +1,7 @@
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, wholeNumber } from '../command/flag.ts';
+import type { Answer } from '../command/outcome.ts';
 import { output } from '../command/shared-flags.ts';
 import { findingsOutput } from '../diagnosis/print.ts';
 import { diagnose } from '../diagnosis/run.ts';

@@ -1,8 +1,8 @@
 import { createKeysSecret } from '@meshpass/broker/mesh/kubernetes/keys-secret';
 import { pageUrl } from '@meshpass/identity/documentation/url';
-import { printLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { objectName, text, toggle } from '../command/flag.ts';
+import { printLines } from '../command/outcome.ts';
 
 export const command = defineCommand({
   about:

@@ -1,9 +1,9 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { createDpopAuthenticator, createSender, type OperatorEndpoint } from '../broker/send.ts';
 import { openBrowser } from '../browser/redirect.ts';
-import { type Answer, printErrorLines } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { negatedFlag, type OptionsOf, port, text, toggle } from '../command/flag.ts';
+import { type Answer, printErrorLines } from '../command/outcome.ts';
 import { operatorFlags, output, STATE_ENV, TOKEN_ENV } from '../command/shared-flags.ts';
 import { loginOperator, type Operator } from '../login/operator.ts';
 import { SessionFile } from '../login/session-file.ts';

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
+import type { Answer } from '../command/outcome.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
 import { createOperatorClient, type OperatorCall } from '../operator/client.ts';
-import { formatTrust, type Trust } from '../operator/trust-text.ts';
+import { formatTable } from '../output/table.ts';
 
 const flags = {
   status: toggle('only show the keys, the mesh roots, and how many certificates still need each root'),
@@ -97,4 +97,40 @@ function signingKey({ signing_keys }: Trust): string | undefined {
 
 async function trust(call: OperatorCall): Promise<Trust> {
   return (await call('GET', '/admin/trust')) as Trust;
+}
+
+// Formats signing keys and mesh roots as text.
+
+export interface Trust {
+  readonly signing_keys: readonly {
+    readonly kid: string;
+    readonly part: 'signing' | 'next' | 'retired';
+    readonly in_mesh: boolean;
+    readonly signs_from?: string;
+    readonly until?: string;
+  }[];
+  readonly roots: {
+    readonly trusted: readonly {
+      /** The SHA-256 fingerprint of the certificate, in hex. */
+      readonly sha256: string;
+      readonly subject: string;
+      readonly not_after: string;
+      /** The number of certificates in live sessions that chain to this root. */
+      readonly certificates: number;
+    }[];
+    readonly other_certificates: number;
+  };
+}
+
+/** Formats the signing keys and the mesh roots. */
+function formatTrust({ signing_keys: keys, roots }: Trust): readonly string[] {
+  const shown = roots.trusted.map((root) => ({ ...root, subject: root.subject.replaceAll('\n', ', ') }));
+  return [
+    'Token signing keys',
+    ...formatTable(keys, ['kid', 'part', 'in_mesh', 'signs_from', 'until']),
+    '',
+    'Mesh roots, with the number of live certificates under each',
+    ...formatTable(shown, ['sha256', 'subject', 'not_after', 'certificates']),
+    `Certificates under other roots, or signed before the broker started: ${roots.other_certificates}`,
+  ];
 }

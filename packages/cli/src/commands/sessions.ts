@@ -1,8 +1,8 @@
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Answer } from '../command/answer.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
+import type { Answer } from '../command/outcome.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
 import { createOperatorClient, type OperatorOptions } from '../operator/client.ts';
 import { formatTable } from '../output/table.ts';

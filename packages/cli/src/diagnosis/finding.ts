@@ -1,7 +1,7 @@
 /** Defines the findings of a diagnosis. A finding contains the subject, the problem, the evidence, and the fix. */
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import { type ErrorCode, MeshpassError } from '@meshpass/identity/error';
-import { EXIT, type ExitCode } from '../command/failure.ts';
+import { EXIT, type ExitCode } from '../command/outcome.ts';
 
 /**
  * The state of a finding. A `warning` means that the subject works, but with limitations. A `skipped` subject was not
@@ -70,20 +70,13 @@ export function misconfigured(says: string, more: Required<Pick<More, 'seen' | '
 }
 
 /**
- * Combines findings into a single result: failed if any finding has failed, otherwise unknown if any finding is
- * unknown, and otherwise ok.
- */
-export function overall(findings: readonly Finding[]): 'ok' | 'failed' | 'unknown' {
-  return (['failed', 'unknown'] as const).find((state) => findings.some((one) => one.state === state)) ?? 'ok';
-}
-
-/**
  * Returns the exit code for findings. Only the first failure determines whether a retry may help, because later checks
  * depend on earlier ones.
  */
 export function exitCodeFor(findings: readonly Finding[]): ExitCode {
-  if (findings.find(({ state }) => state === 'failed')?.retryable) return EXIT.unavailable;
-  return { ok: EXIT.ok, failed: EXIT.failed, unknown: EXIT.unknown }[overall(findings)];
+  const failure = findings.find(({ state }) => state === 'failed');
+  if (failure) return failure.retryable ? EXIT.unavailable : EXIT.failed;
+  return findings.some(({ state }) => state === 'unknown') ? EXIT.unknown : EXIT.ok;
 }
 
 // The following constants contain the advice for error codes, and the claims in GitHub's documentation that the checks

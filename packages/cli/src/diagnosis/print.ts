@@ -1,12 +1,11 @@
 /** Formats and prints findings. */
 import type { ErrorCode } from '@meshpass/identity/error';
-import type { Answer } from '../command/answer.ts';
-import { explanationUrl } from '../command/failure.ts';
-import { exitCodeFor, type Finding } from './finding.ts';
+import { type Answer, explanationUrl } from '../command/outcome.ts';
+import { exitCodeFor } from './finding.ts';
 import type { CheckedFinding } from './run.ts';
 
 /** A line of the table. It is either a finding, or a report row with its own set of states. */
-type Line<State extends string> = Omit<Finding, 'check' | 'state'> & { readonly check: string; readonly state: State };
+type Line<State extends string> = Omit<CheckedFinding, 'state'> & { readonly state: State };
 
 /**
  * Formats lines in columns. The other fields of each line are printed below it, on separate lines.

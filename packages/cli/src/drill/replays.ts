@@ -3,8 +3,7 @@ import { obtainSvids } from '@meshpass/agent/session/enrol';
 import type { HostPort } from '../command/flag.ts';
 import type { Attempt } from './attempt.ts';
 import { call, type Presented, probeEdge } from './call.ts';
-import { renewViaEdge } from './renew-by-edge.ts';
-import { brokerVerdict, type DrillSession, renewalVerdict } from './session.ts';
+import { brokerVerdict, type DrillSession, renewalVerdict, renewViaEdge } from './session.ts';
 import { shortName, type Target } from './targets.ts';
 
 /** The addresses that the drill uses if it runs inside the cluster's network. */

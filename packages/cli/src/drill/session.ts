@@ -3,20 +3,29 @@
  * ended, so that the drill can check that they no longer work.
  */
 import { randomUUID } from 'node:crypto';
+import { createSecureContext, type TLSSocket } from 'node:tls';
+import { connectToEdge } from '@meshpass/agent/channel/connect';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { type Credentials, enrol, generateDpopKey } from '@meshpass/agent/session/enrol';
+import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/statement-verifier';
 import type { Proof } from '@meshpass/identity/attestation';
 import {
   createLeaseProof,
   createStatementReader,
+  EdgeFrame,
   type EndedStatement,
+  formatFrame,
   type LeaseStatement,
+  MAX_STATEMENT_LENGTH,
   type StatementKey,
 } from '@meshpass/identity/channel/index';
 import type { DpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { parseJson } from '@meshpass/identity/jws/json';
+import { createLineReader } from '@meshpass/identity/limits/lines';
 import type { SessionInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
+import type { TunnelCredentials } from './tunnel.ts';
 
 /** All credentials that the broker issued for a session. They are only kept in memory. */
 export interface DrillSession extends Credentials {
@@ -66,7 +75,7 @@ export async function openDrillSession(
 }
 
 /** Returns the sequence number for the next lease proof. It is greater than all previous ones in this process. */
-export function nextSeq(): number {
+function nextSeq(): number {
   last = Math.max(last + 1, Date.now());
   return last;
 }
@@ -120,4 +129,74 @@ export async function brokerVerdict<T>(
     if (dead) return { verdict: 'refused', how: `${status} ${code}` };
     return { verdict: 'unclear', how: `${code}: ${message}` };
   }
+}
+
+// Renews a lease over a control connection to an edge, just as the agent does.
+
+const PATIENCE_MS = 5_000;
+const MAX_LINE = MAX_STATEMENT_LENGTH + 256;
+/** The error codes that prove that the session has ended. No other error code proves it. */
+const OVER = new Set(['tunnel_session_unknown', 'session_closed', 'session_unknown']);
+
+/**
+ * Renews a session's lease over a control connection to the edge. Never throws. A refusal is returned as a verdict
+ * instead.
+ */
+export async function renewViaEdge({
+  ca,
+  key,
+  svids,
+  mesh,
+  session: { id: sid },
+}: TunnelCredentials & Pick<DrillSession, 'key' | 'mesh' | 'session'>): Promise<Verdict> {
+  const [svid] = svids.values();
+  const context = createSecureContext({
+    ...(ca !== undefined && { ca }),
+    ...(svid && { key: svid.privateKey, cert: svid.chain }),
+  });
+  const received = createStatementVerifier({ sessionId: sid, keys: () => mesh.statement_keys });
+  const seq = nextSeq();
+  try {
+    const socket = await connectToEdge(mesh.edge, context, AbortSignal.timeout(PATIENCE_MS));
+    socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
+    received.sent(seq);
+    socket.write(formatFrame({ type: 'lease', proof: createLeaseProof({ sid, seq, at: Date.now() }, key) }));
+    return await firstVerdict(socket, received);
+  } catch (thrown) {
+    const { cause, message } = thrown as Error;
+    return unclear((cause instanceof Error ? cause.message : message).slice(0, 200));
+  }
+}
+
+async function firstVerdict(socket: TLSSocket, received: StatementVerifier): Promise<Verdict> {
+  const lines = createLineReader(() => MAX_LINE);
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    const verdicts: Verdict[] = [];
+    if (!lines.push(chunk, (line) => verdicts.push(...verdictIn(line, received)))) return unclear('answer too long');
+    if (verdicts[0]) return verdicts[0];
+  }
+  return unclear('closed without an answer');
+}
+
+function verdictIn(line: string, received: StatementVerifier): readonly Verdict[] {
+  const frame = EdgeFrame.safeParse(parseJson(line)).data;
+  if (frame?.type === 'refused')
+    return [{ verdict: OVER.has(frame.error_code) ? 'refused' : 'unclear', how: frame.error_code }];
+  if (frame?.type !== 'statement') return [];
+  const belief = received.statement(frame.statement);
+  switch (belief.type) {
+    case 'lease':
+      return [{ verdict: 'taken', how: 'renewed' }];
+    case 'ended':
+      return [{ verdict: 'refused', how: `ended: ${belief.ended.cause}` }];
+    case 'forged':
+    case 'unknown_key':
+      return [unclear('a statement that the broker did not sign')];
+    default:
+      return [];
+  }
+}
+
+function unclear(how: string): Verdict {
+  return { verdict: 'unclear', how };
 }

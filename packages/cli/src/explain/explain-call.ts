@@ -2,21 +2,48 @@
  * Explains a call hop by hop, as far as the hops are known in the workspace. It only reports the decisions of other
  * components.
  */
-
-import type { Access } from '@meshpass/access';
+import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlob } from '@meshpass/access/compile';
 import { type ExplainResponse, servicesAt } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer, RouteTarget } from '@meshpass/agent/explain/route';
+import { normalizePath, templateTest } from '@meshpass/analysis/evaluate';
 import { formatSni } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
-import { didYouMean } from '@meshpass/istio';
+import { didYouMean, isTemplate } from '@meshpass/istio';
 import { quoteShellWord } from '../diagnosis/shell-word.ts';
 import { formatWantedCall, type WantedCall } from './call.ts';
-import { type Explanation, type Hop, hop, type Verdict, verdictOf } from './explanation.ts';
-import { evaluateForCaller, withoutClaims } from './judge.ts';
-import { rulesHop } from './rules-hop.ts';
-import { sessionAccess, UnknownOperationError } from './session-access.ts';
+import { evaluateForCaller, findTargets, sessionAccess, UnknownOperationError, withoutClaims } from './judge.ts';
 
-export interface ExplainInput {
+type Verdict = 'allowed' | 'refused' | 'unknown';
+
+/** What a single hop does with the call. */
+interface Hop {
+  readonly hop: 'workspace' | 'edge and gateway' | 'workload';
+  readonly verdict: Verdict;
+  readonly reason: string;
+  /** The file and line that decide, such as `access.yaml:12`. */
+  readonly place?: string;
+}
+
+/** The result of `meshpass explain`. */
+export interface Explanation {
+  readonly verdict: Verdict;
+  readonly call: WantedCall;
+  /** The session ID, which users can give to the platform team. */
+  readonly session: string;
+  /** The contact for access requests. Absent if the access file does not define one. */
+  readonly contact?: string | undefined;
+  /** The full name and port of the destination service. Absent if they are unknown. */
+  readonly endpoint?: string;
+  /** The grant that serves the call. */
+  readonly grant?: string;
+  readonly hops: readonly Hop[];
+  /**
+   * Describes what cannot be determined in a workspace, and how to find out. Absent if it would not change the verdict.
+   */
+  readonly beyond?: string;
+}
+
+interface ExplainInput {
   readonly call: WantedCall;
   readonly known: ExplainResponse;
   /** The access file from a local checkout, if one was given. */
@@ -40,7 +67,7 @@ export async function explainCall(input: ExplainInput): Promise<Explanation> {
   const service = servingGrant(held, input);
   const { host, port, grant } = service;
   const hops: Hop[] = [named(service, known), granted(service, held), ...protocolHop(service, call)];
-  const rest = hops.some(({ state }) => state === 'failed') ? [] : routed(service, input);
+  const rest = verdictOf(hops) === 'refused' ? [] : routed(service, input);
   hops.push(...rest);
   const verdict = verdictOf(hops);
   return {
@@ -216,3 +243,93 @@ function beyond(
 
 /** The claims that differ between tokens and do not identify the caller. */
 const OF_ONE_TOKEN: readonly string[] = ['exp', 'iat', 'jti', 'nbf'];
+
+// Evaluates the last hop that Meshpass controls: the guard and the rules at the workload. If an access file is given,
+// the finding refers to the line in that file.
+
+/**
+ * Evaluates a call against the access file or, if no file is given, against the broker's answer for the session.
+ * @throws MeshpassError `access_*` if the grant cannot be compiled
+ */
+function rulesHop(to: ReachableService, { call, known, access }: ExplainInput): Hop {
+  const { grant } = to;
+  try {
+    const used = access ?? sessionAccess([to]);
+    const entry = used.grants.find(({ name }) => name === grant);
+    const [target, ...others] = entry ? findTargets(entry, to) : [];
+    if (!entry || !target) return notInFile(to, used, entry !== undefined);
+    const { allowed, answers } = evaluateForCaller(used, grant, to, call, known);
+    const place = access && formatPlace(target.place);
+    const more = others.length > 0 ? ' (first of several entries)' : '';
+    const said = (verdict: Verdict, reason: string) => hop('workload', verdict, reason, place);
+    if (allowed === 'yes') return said('allowed', `${whyAllowed(call, target, grant)}${more}`);
+    const [answer] = answers;
+    if (allowed !== 'no') return said('unknown', answer?.unknown ?? 'its workloads differ');
+    return said('refused', `${whyRefused(call, target, to, known)}${more}`);
+  } catch (error) {
+    if (!(error instanceof UnknownOperationError)) throw error;
+    return hop('workload', 'unknown', `${JSON.stringify(error.message)} of grant ${grant} cannot be evaluated here`);
+  }
+}
+
+function notInFile({ host, port, grant }: ReachableService, { file }: Access, hasGrant: boolean): Hop {
+  const reason = hasGrant
+    ? `grant ${grant} of ${file} does not list ${host}:${port}: an entry that selects by label or pattern may contain it, which only the mesh knows`
+    : `${file} has no grant ${grant}, so it is not the file in effect`;
+  return hop('workload', 'unknown', reason);
+}
+
+function whyAllowed(call: WantedCall, { allow, require }: GrantTarget, grant: string): string {
+  if (!allow) return `grant ${grant} allows the whole port${require ? ", with your token's claims" : ''}`;
+  const operation = allow.find((one) => meets(one, call));
+  return `grant ${grant} allows ${formatWantedCall(call)}${operation ? ` by ${formatOperation(operation)}` : ''}`;
+}
+
+function whyRefused(
+  call: WantedCall,
+  target: GrantTarget,
+  { grant, allow: told }: ReachableService,
+  known: ExplainResponse,
+): string {
+  const what = formatWantedCall(call);
+  const denied = target.deny?.find((one) => meets(one, call));
+  if (denied) return `grant ${grant} denies ${formatOperation(denied)}`;
+  const operation = target.allow?.find((one) => meets(one, call));
+  const demands = { ...target.require, ...operation?.require };
+  if ((operation || !target.allow) && Object.keys(demands).length > 0) {
+    const wanted = Object.entries(demands).map(([name, values]) => `${name} ${values.join(' or ')}`);
+    const read = typeof known.claims.iss === 'string' ? 'your token does not have them' : 'your token cannot be read';
+    return `grant ${grant} allows ${what} only with ${wanted.join(' and ')}, and ${read}`;
+  }
+  const listed = told ?? target.allow?.map(formatOperation) ?? [];
+  const shown = listed.slice(0, SHOWN).join(', ');
+  const rest = listed.length > SHOWN ? ` and ${listed.length - SHOWN} more` : '';
+  return `grant ${grant} does not allow ${what}, only: ${shown}${rest}`;
+}
+
+const SHOWN = 10;
+
+/**
+ * Whether an operation in the access file covers the call. `explain` uses this to describe the evaluator's decision,
+ * and `--patch` uses it to refuse calls that the file denies or requires claims for.
+ */
+export function meets({ method, path }: { readonly method: string; readonly path: string }, call: WantedCall): boolean {
+  if (method !== '*' && method !== call.method) return false;
+  const asked = normalizePath(call.path, 'BASE');
+  if (asked === undefined) return false;
+  const bare = asked.split('?')[0]!;
+  if (isTemplate(path)) return templateTest(path)?.(bare) ?? false;
+  return path.endsWith('*') ? matchesGlob(path, bare) : path === bare;
+}
+
+/**
+ * Combines the hops into a single verdict: refused if any hop refuses the call, otherwise unknown if any hop is
+ * unknown, and otherwise allowed.
+ */
+function verdictOf(hops: readonly Hop[]): Verdict {
+  return (['refused', 'unknown'] as const).find((one) => hops.some(({ verdict }) => verdict === one)) ?? 'allowed';
+}
+
+function hop(name: Hop['hop'], verdict: Verdict, reason: string, place?: string): Hop {
+  return { hop: name, verdict, reason, ...(place !== undefined && { place }) };
+}

@@ -22,16 +22,16 @@ import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity/error';
 import { withFlagName } from '../input/text-file.ts';
 import { formatWantedCall, type WantedCall } from './call.ts';
+import { meets } from './explain-call.ts';
 import {
   type CallDestination,
   clusterDomainOf,
   defaultMeshShape,
   evaluateForCaller,
   findTargets,
+  sessionMesh,
   toIdentityTokens,
 } from './judge.ts';
-import { meets } from './rules-hop.ts';
-import { sessionMesh } from './session-access.ts';
 
 /**
  * The access file of a local checkout, including the contents of all its files. This makes it possible to change one of

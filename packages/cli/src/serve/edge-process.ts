@@ -16,7 +16,7 @@ import {
 import type { EdgeDecision } from '@meshpass/identity';
 import type { HostPort } from '../command/flag.ts';
 
-export interface EdgeProcessOptions {
+interface EdgeProcessOptions {
   readonly listen: HostPort;
   readonly tlsCert: string;
   readonly tlsKey: string;
@@ -106,5 +106,17 @@ function listenOperator(edge: Edge, directory: SessionDirectory, listen: HostPor
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(listen.port, listen.host, () => resolve(server));
+  });
+}
+
+/** Resolves on SIGTERM or SIGINT. If a second signal arrives, the process exits immediately. */
+export function waitForSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        process.once(signal, () => process.exit(1));
+        resolve(signal);
+      });
+    }
   });
 }

@@ -32,12 +32,11 @@ import { connectKubernetes } from '@meshpass/broker/mesh/kubernetes/http';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
 import { createDecisionQueue, createSessionDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
-import { EXIT } from '../command/failure.ts';
+import { EXIT } from '../command/outcome.ts';
 import { gatewayLocation } from '../command/shared-flags.ts';
-import { type EdgeProcess, runEdge } from './edge-process.ts';
+import { type EdgeProcess, runEdge, waitForSignal } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
 import { parsePolicyAuthors } from './policy-authors.ts';
-import { waitForSignal } from './until-signal.ts';
 
 /**
  * How long the edge in this process may receive nothing from the broker, in milliseconds. After a longer silence, the

@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureCommand } from '@meshpass/lab/install/debian';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SCRIPTS } from '../../src/commands/completion.ts';
-import { listCommandCompletions } from '../../src/completion/words.ts';
+import { listCommandCompletions, SCRIPTS } from '../../src/commands/completion.ts';
 import { TREE } from '../../src/program.ts';
 
 let folder: string;

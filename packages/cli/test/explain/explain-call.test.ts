@@ -101,7 +101,7 @@ describe("by the broker's answer to the session", () => {
 
   it('leaves a name that the system resolves to the system', async () => {
     const explained = await ask('http://example.com/', known([ORDERS]), { resolves: true });
-    expect(explained).toMatchObject({ verdict: 'unknown', hops: [{ check: 'workspace', state: 'unknown' }] });
+    expect(explained).toMatchObject({ verdict: 'unknown', hops: [{ hop: 'workspace', verdict: 'unknown' }] });
   });
 
   it('does not conclude anything from an operation in words that it does not know', async () => {
@@ -190,7 +190,7 @@ grants:
   it('names the line that decides', async () => {
     const allowed = await ask('http://orders.shop:8080/orders/1', known([ORDERS]), { access: ACCESS });
     expect(allowed).toMatchObject({ verdict: 'allowed' });
-    expect(allowed.hops.at(-1)).toMatchObject({ check: 'workload', place: 'access.yaml:7:9' });
+    expect(allowed.hops.at(-1)).toMatchObject({ hop: 'workload', place: 'access.yaml:7:9' });
     expect(explainJson(allowed)).toMatchObject({
       verdict: 'allowed',
       hops: expect.arrayContaining([

@@ -8,9 +8,9 @@ import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
 import { type Survey, surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
 import { openStore } from '@meshpass/broker/store/open';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type Answer, printAnswer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { type Answer, printAnswer } from '../../command/outcome.ts';
 import { auditKey, checkpointFlags, databaseUrl, output } from '../../command/shared-flags.ts';
 import { withSnakeCaseTwins } from '../../output/json.ts';
 

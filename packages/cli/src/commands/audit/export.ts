@@ -3,15 +3,15 @@ import { createWriteStream, existsSync, openSync, type WriteStream } from 'node:
 import { pipeline } from 'node:stream/promises';
 import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/checkpoint/note';
 import { type AuditExport, readExport } from '@meshpass/broker/audit/export/export';
+import type { Gap } from '@meshpass/broker/audit/export/gaps';
 import { ocsfEvents } from '@meshpass/broker/audit/export/ocsf';
-import { verifyExport } from '@meshpass/broker/audit/export/verify';
+import { type Report, verifyExport } from '@meshpass/broker/audit/export/verify';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
-import { EXIT } from '../../command/failure.ts';
 import { choice, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
+import { EXIT } from '../../command/outcome.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
 import { fileLines, readTextFile } from '../../input/text-file.ts';
-import { formatVerificationReport } from '../../operator/audit-text.ts';
 import { createAuditClient } from '../../operator/client.ts';
 import { withSnakeCaseTwins } from '../../output/json.ts';
 
@@ -101,4 +101,39 @@ async function* eventLines(log: AuditExport): AsyncGenerator<string> {
     if ('line' in row) throw new MeshpassError('audit_tampered', `Line ${row.line} of the export is not an audit row.`);
     for (const event of ocsfEvents(row)) yield JSON.stringify(event);
   }
+}
+
+/**
+ * Formats a gap that an operator declared after a restore. Such a gap does not indicate tampering, but the log is
+ * incomplete.
+ */
+function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, reason }: Gap): string {
+  const gone = missing
+    ? `signed rows ${missing[0]} to ${missing[1]} are missing from this log`
+    : isEndKnown
+      ? 'no signed row is missing'
+      : `the number of rows after row ${kept} is unknown`;
+  const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are proven only from that row on` : '';
+  const told = row === undefined ? 'its row was pruned' : `row ${row}, ${time}, by ${by}: ${reason}`;
+  return `DECLARED GAP  a restore began epoch ${epoch}: ${gone}${doubtful} (${told})`;
+}
+
+/** Formats a verification report. */
+function formatVerificationReport(report: Report): readonly string[] {
+  const { ok, rows, first, last, prunedUpTo, checkpoints, problems, more, keysPinned, keys } = report;
+  const head = ok
+    ? `The log verifies: ${rows} rows, ${first} to ${last}, and ${checkpoints} signed checkpoints.`
+    : `THE LOG DOES NOT VERIFY: ${problems.length + more} findings in rows ${first} to ${last}.`;
+  return [
+    head,
+    ...report.gaps.map(gapLine),
+    ...problems.map((problem) => `  ${problem.kind.padEnd(12)} ${problem.message}`),
+    ...(more > 0 ? [`  and ${more} more`] : []),
+    ...(prunedUpTo > 0 ? [`Rows up to ${prunedUpTo} were pruned, as a signed cut and a row in the log confirm.`] : []),
+    `Log ${report.origin}, root ${report.root}`,
+    keysPinned
+      ? `Signed by the key that you passed.`
+      : 'Signed by the key in the log itself: pass --key to compare it with a key that you trust.',
+    ...(keysPinned ? [] : keys),
+  ];
 }

@@ -2,11 +2,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Answer } from '../../command/answer.ts';
+import { plainText } from '@meshpass/identity/text';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle, wholeNumber } from '../../command/flag.ts';
+import type { Answer } from '../../command/outcome.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { formatAuditRow } from '../../operator/audit-text.ts';
 import { createAuditClient } from '../../operator/client.ts';
 
 const tailFlags = {
@@ -121,4 +121,28 @@ async function prune(options: OptionsOf<typeof pruneFlags>): Promise<Answer> {
       ? 'No rows are that old, so nothing was pruned.'
       : `Pruned ${rows} rows, up to ${size}. The signed cut:\n\n${note}`;
   return { json: pruned, text };
+}
+
+/**
+ * Formats a row as a single line. Control characters in untrusted text are replaced, so that they cannot start a new
+ * line or control the terminal.
+ */
+export function formatAuditRow(row: SealedRow): string {
+  const who = row.login ?? row.subject ?? '-';
+  const parts = [
+    `${row.seq}`.padStart(7),
+    row.time,
+    row.outcome.padEnd(7),
+    row.action.padEnd(17),
+    who.padEnd(16),
+    row.target ?? '-',
+    row.rule ?? row.grant_name ?? '',
+    row.source === null ? '' : `from ${row.source}`,
+    row.session_id === null ? '' : `session ${row.session_id}`,
+    // Show the request ID. Developers see it in the response if their request is refused, and may ask about it.
+    row.action === 'request' && row.request_id !== null ? `request ${row.request_id}` : '',
+    row.code === null ? '' : `[${row.code}]`,
+    row.reason,
+  ];
+  return plainText(parts.filter((part) => part !== '').join('  '));
 }

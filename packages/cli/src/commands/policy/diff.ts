@@ -9,10 +9,10 @@ import {
   type OutsideDecision,
 } from '@meshpass/analysis/diff';
 import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
-import type { Answer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
-import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { argument, choice, list, type OptionsOf, toggle } from '../../command/flag.ts';
+import type { Answer } from '../../command/outcome.ts';
+import { EXIT, type ExitCode } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, formatAssumptions } from '../../output/decision-text.ts';

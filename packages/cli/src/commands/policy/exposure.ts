@@ -13,12 +13,12 @@ import {
 } from '@meshpass/analysis/exposure';
 import { describeUnplaced, findMeshConfig, type Resource } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
-import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
+import { EXIT, type ExitCode } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
-import { readLines } from '../../input/log-lines.ts';
 import { requireInput } from '../../input/manifest-files.ts';
 import { kubeconfig, readAccessFile, readSources } from '../../input/policy-input.ts';
+import { readLines } from '../../input/text-file.ts';
 
 const args = { paths: variadicArgument('manifest files and directories; - for standard input') };
 const flags = {

@@ -13,10 +13,9 @@ import {
 } from '@meshpass/analysis/lint';
 import { MeshpassError } from '@meshpass/identity/error';
 import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
-import { printErrorLines } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
-import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
+import { EXIT, type ExitCode, printErrorLines } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles, requireInput } from '../../input/manifest-files.ts';
 import { readTextFile, withFlagName } from '../../input/text-file.ts';

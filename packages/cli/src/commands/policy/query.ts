@@ -20,10 +20,10 @@ import {
 } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
 import { type MeshView, viewMesh } from '@meshpass/istio';
-import type { Answer } from '../../command/answer.ts';
 import { defineCommand } from '../../command/define.ts';
-import { EXIT } from '../../command/failure.ts';
 import { argument, type OptionsOf, text } from '../../command/flag.ts';
+import type { Answer } from '../../command/outcome.ts';
+import { EXIT } from '../../command/outcome.ts';
 import { output, tokenAudience } from '../../command/shared-flags.ts';
 import {
   identityTokens,

@@ -1,6 +1,6 @@
 import type { SealedRow } from '@meshpass/broker/audit/log/chain';
 import { expect, test } from 'vitest';
-import { formatAuditRow } from '../../src/operator/audit-text.ts';
+import { formatAuditRow } from '../../src/commands/audit/log.ts';
 
 const ROW: SealedRow = {
   seq: 7,

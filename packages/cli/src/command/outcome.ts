@@ -4,7 +4,7 @@
  */
 import { errorCodeUrl } from '@meshpass/identity/documentation/url';
 import { type ErrorCode, type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { terminalText } from '@meshpass/identity/text';
+import { type Line, printableJson, terminalText } from '@meshpass/identity/text';
 
 export const EXIT = {
   ok: 0,
@@ -63,4 +63,40 @@ function exitCodeOf(error: MeshpassError): ExitCode {
   // This is not a rejection. After `meshpass up` has started the agent, a retry succeeds.
   if (error.code === 'agent_not_running') return EXIT.unavailable;
   return error.retryable ? EXIT.unavailable : EXIT.failed;
+}
+
+// Prints the output of commands. Because it contains untrusted text from manifests and brokers, anything that could
+// control a terminal or a CI system is neutralized.
+
+export interface Answer {
+  /** The value to print if the output format is JSON. */
+  readonly json: unknown;
+  /**
+   * Returns either an array of lines, in which embedded line breaks are replaced, or a string that is already
+   * formatted.
+   */
+  readonly text: () => string | readonly Line[];
+  /** The exit code. Defaults to 0. */
+  readonly exit?: ExitCode;
+}
+
+/** Prints an answer as JSON if `output` is `json`, and as text otherwise. */
+export function printAnswer({ json, text, exit = EXIT.ok }: Answer, output: unknown): ExitCode {
+  if (output === 'json') {
+    console.log(printableJson(json));
+  } else {
+    const lines = text();
+    printLines(...(typeof lines === 'string' ? lines.split('\n') : lines));
+  }
+  return exit;
+}
+
+/** Prints lines to standard output. */
+export function printLines(...lines: readonly Line[]): void {
+  if (lines.length > 0) console.log(terminalText(lines));
+}
+
+/** Prints lines to standard error. */
+export function printErrorLines(...lines: readonly Line[]): void {
+  if (lines.length > 0) console.error(terminalText(lines));
 }
