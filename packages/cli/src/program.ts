@@ -8,8 +8,9 @@ import { buildParser } from './command/build.ts';
 import type { Command } from './command/define.ts';
 import { longFlag } from './command/flag.ts';
 import { EXIT, type ExitCode, type Output, reportFailure } from './command/outcome.ts';
-import { commandsInModule, findCommand, type Group, isLeaf, withHeading } from './command/tree.ts';
+import { commandsInModule, findCommand, type Group, isLeaf, leaf, withHeading } from './command/tree.ts';
 
+const approvals = () => import('./commands/approvals.ts');
 const workspace = () => import('./commands/workspace.ts');
 const auditLog = () => import('./commands/audit/log.ts');
 
@@ -19,20 +20,18 @@ export const TREE: Group = {
   page: 'docs/cli.md',
   children: {
     ...withHeading('In a workspace', {
-      up: { summary: 'Join the mesh with your own identity.', load: () => import('./commands/up.ts') },
+      up: leaf('Join the mesh with your own identity.', () => import('./commands/up.ts')),
       ...commandsInModule(workspace, {
         down: 'Leave the mesh: the session ends at once.',
         status: 'Show who you are, what you can reach, and until when.',
       }),
-      explain: {
-        summary: 'Explain whether a call would pass, hop by hop, without making it.',
-        load: () => import('./commands/explain.ts'),
-      },
-      ...commandsInModule(() => import('./commands/approvals.ts'), {
+      explain: leaf(
+        'Explain whether a call would pass, hop by hop, without making it.',
+        () => import('./commands/explain.ts'),
+      ),
+      ...commandsInModule(approvals, {
         request: 'Request a grant that another person must approve.',
         requests: 'Show your requests, requests to answer, and grants you can request.',
-      }),
-      ...commandsInModule(() => import('./commands/approvals.ts'), {
         approve: "Approve another person's request, from a workspace or as an operator.",
         deny: "Deny another person's request, from a workspace or as an operator.",
         review: "Review another person's emergency, from a workspace or as an operator.",
@@ -44,10 +43,7 @@ export const TREE: Group = {
         token: 'Print an ID token for another audience.',
         'kubectl-credential': 'Print a kubectl token for this session.',
       }),
-      doctor: {
-        summary: 'Check the requirements for joining the mesh, step by step.',
-        load: () => import('./commands/doctor.ts'),
-      },
+      doctor: leaf('Check the requirements for joining the mesh, step by step.', () => import('./commands/doctor.ts')),
     }),
     ...withHeading('Policy', {
       access: {
@@ -55,10 +51,7 @@ export const TREE: Group = {
         examples: ['meshpass access check access.yaml'],
         page: 'docs/access-file.md',
         children: {
-          check: {
-            summary: 'Check that an access file is well-formed.',
-            load: () => import('./commands/access.ts'),
-          },
+          check: leaf('Check that an access file is well-formed.', () => import('./commands/access.ts')),
         },
       },
       policy: {
@@ -66,23 +59,20 @@ export const TREE: Group = {
         examples: ['meshpass policy lint mesh/'],
         page: 'docs/policy.md',
         children: {
-          lint: {
-            summary: 'Find services that are exposed by mistake.',
-            load: () => import('./commands/policy/lint.ts'),
-          },
-          exposure: {
-            summary: 'List the ways into the cluster, and the identity that each requires.',
-            load: () => import('./commands/policy/exposure.ts'),
-          },
+          lint: leaf('Find services that are exposed by mistake.', () => import('./commands/policy/lint.ts')),
+          exposure: leaf(
+            'List the ways into the cluster, and the identity that each requires.',
+            () => import('./commands/policy/exposure.ts'),
+          ),
           ...commandsInModule(() => import('./commands/policy/query.ts'), {
             'can-i': 'Check whether an identity can make a call, and which rule decides.',
             'who-can': 'List who can make a call to an endpoint.',
             matrix: 'Show which identities can call which endpoints: all calls, some or none.',
           }),
-          diff: {
-            summary: 'Compare which calls two sets of manifests allow, and to whom.',
-            load: () => import('./commands/policy/diff.ts'),
-          },
+          diff: leaf(
+            'Compare which calls two sets of manifests allow, and to whom.',
+            () => import('./commands/policy/diff.ts'),
+          ),
           ...commandsInModule(() => import('./commands/policy/compiled.ts'), {
             test: 'Run the cases of policy test files.',
             compile: 'Print the manifests that an access file compiles to.',
@@ -115,7 +105,7 @@ export const TREE: Group = {
         summary: 'List and revoke approvals for all sessions.',
         examples: ['meshpass approvals list'],
         page: 'docs/access/approvals.md',
-        children: commandsInModule(() => import('./commands/approvals.ts'), {
+        children: commandsInModule(approvals, {
           list: 'List requests from all sessions.',
           show: 'Show one request.',
           revoke: 'Revoke an approval.',
@@ -146,27 +136,21 @@ export const TREE: Group = {
             key: 'Print the key that verifies checkpoints.',
             prune: 'Permanently delete old rows.',
           }),
-          'accept-restore': {
-            summary: 'Declare the missing audit rows after a restore from a backup.',
-            load: () => import('./commands/audit/accept-restore.ts'),
-          },
+          'accept-restore': leaf(
+            'Declare the missing audit rows after a restore from a backup.',
+            () => import('./commands/audit/accept-restore.ts'),
+          ),
         },
       },
-      drill: {
-        summary: 'Prove that no session credential works after the session ends.',
-        load: () => import('./commands/drill.ts'),
-      },
+      drill: leaf(
+        'Prove that no session credential works after the session ends.',
+        () => import('./commands/drill.ts'),
+      ),
     }),
     ...withHeading('Running a broker', {
-      serve: {
-        summary: 'Run the broker, and optionally the edge in the same process.',
-        load: () => import('./commands/serve.ts'),
-      },
-      edge: { summary: 'Run a standalone edge that follows a broker.', load: () => import('./commands/edge.ts') },
-      check: {
-        summary: 'Check an installation: cluster, mesh, broker, GitHub.',
-        load: () => import('./commands/check.ts'),
-      },
+      serve: leaf('Run the broker, and optionally the edge in the same process.', () => import('./commands/serve.ts')),
+      edge: leaf('Run a standalone edge that follows a broker.', () => import('./commands/edge.ts')),
+      check: leaf('Check an installation: cluster, mesh, broker, GitHub.', () => import('./commands/check.ts')),
       'github-app': {
         summary: "Create and check a broker's GitHub App.",
         examples: ['meshpass github-app create --organization acme'],
@@ -181,19 +165,13 @@ export const TREE: Group = {
         examples: ['meshpass keys create --help'],
         page: 'docs/rotation.md',
         children: {
-          create: {
-            summary: 'Create the Secret that stores the broker keys.',
-            load: () => import('./commands/keys.ts'),
-          },
+          create: leaf('Create the Secret that stores the broker keys.', () => import('./commands/keys.ts')),
         },
       },
-      rotate: { summary: 'Rotate the key that signs tokens.', load: () => import('./commands/rotate.ts') },
+      rotate: leaf('Rotate the key that signs tokens.', () => import('./commands/rotate.ts')),
     }),
     ...withHeading('More', {
-      version: {
-        summary: 'Print the versions of this command and a broker.',
-        load: () => import('./commands/version.ts'),
-      },
+      version: leaf('Print the versions of this command and a broker.', () => import('./commands/version.ts')),
       completion: {
         summary: 'Print a shell completion script.',
         load: async () => ({ command: (await import('./commands/completion.ts')).createCompletionCommand(() => TREE) }),
@@ -219,9 +197,10 @@ export async function run(argv: readonly string[], tree: Group = TREE): Promise<
     code = result;
   };
   try {
-    const config = command?.flags.config && (await configured(command, words));
-    const parser = buildParser(tree, path, command, done, config);
-    await parser.parseAsync(isBareGroup ? [...words, '--help'] : words, { from: 'user' });
+    const typed = isBareGroup ? ['--help'] : words.slice(path.length);
+    const configured = command?.flags.config ? await wordsOfConfig(command, typed) : [];
+    const parser = buildParser(tree, path, command, done);
+    await parser.parseAsync([...path, ...configured, ...typed], { from: 'user' });
     return code ?? Number(process.exitCode ?? EXIT.ok);
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) return reportFailure(thrown, outputOf(given));
@@ -232,9 +211,9 @@ export async function run(argv: readonly string[], tree: Group = TREE): Promise<
   }
 }
 
-async function configured(command: Command, words: readonly string[]) {
-  const { readConfigValues: configValues } = await import('./input/config-file.ts');
-  return words.includes('--help') ? {} : configValues(command, words, process.env);
+async function wordsOfConfig(command: Command, words: readonly string[]): Promise<readonly string[]> {
+  const { readConfigWords } = await import('./input/config-file.ts');
+  return words.includes('--help') ? [] : readConfigWords(command, words, process.env);
 }
 
 function outputOf(words: readonly string[]): Output {

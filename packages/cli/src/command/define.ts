@@ -42,9 +42,6 @@ export interface Command extends Required<Omit<AnyDefinition, 'about' | 'example
   readonly run: (options: never) => ReturnType<AnyDefinition['run']>;
 }
 
-/** The values of flags by option name, in the same form as on the command line. */
-export type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>;
-
 /**
  * Defines a command and infers the types of its options from its flags and arguments.
  * @example

@@ -216,3 +216,12 @@ export function withEnvironmentVariables<const Flags extends Readonly<Record<str
 export function longFlag(name: string, { kind }: Pick<Flag<unknown>, 'kind'>): string {
   return `--${kind === 'off' ? 'no-' : ''}${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
+
+/**
+ * Whether the environment variable of a flag counts as set. An empty variable does not count, and neither does a toggle
+ * that is set to a value such as `false` or `0`.
+ */
+export function isSet({ env, kind }: Flag<unknown>, environment: NodeJS.ProcessEnv): boolean {
+  const given = env && environment[env];
+  return !!given && (kind !== 'on' || !/^(?:0|false|no|off)$/i.test(given));
+}

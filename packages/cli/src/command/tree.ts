@@ -79,6 +79,11 @@ export function isLeaf(node: Node): node is Leaf {
   return 'load' in node;
 }
 
+/** Defines a command whose module exports only that command. */
+export function leaf(summary: string, load: Leaf['load']): Leaf {
+  return { summary, load };
+}
+
 /** Defines the commands that a module exports, keyed by their names in that module. */
 export function commandsInModule<Name extends string>(
   load: () => Promise<{ readonly commands: Readonly<Record<Name, Command>> }>,

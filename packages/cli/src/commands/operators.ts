@@ -2,9 +2,9 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { text } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
-import type { Operator } from '../login/operator.ts';
 import { createOperatorClient } from '../operator/client.ts';
 import { formatTable } from '../output/table.ts';
+import type { Operator } from './login.ts';
 import { formatClosedSessions } from './sessions.ts';
 
 const COLUMNS = ['id', 'login', 'subject', 'roles', 'source', 'confirmed_at', 'expires_at'];

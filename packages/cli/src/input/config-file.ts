@@ -5,8 +5,8 @@
 import { statSync } from 'node:fs';
 import { readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Command, ConfigValues } from '../command/define.ts';
-import { type Flag, longFlag, text } from '../command/flag.ts';
+import type { Command } from '../command/define.ts';
+import { type Flag, isSet, longFlag, text } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 
 /** A flag for commands that accept a configuration file. Its property in the command's flags must be named `config`. */
@@ -19,28 +19,35 @@ export const configFlag = text(
 );
 
 /**
- * Reads the configuration file that is specified on the command line or in the environment, if the command accepts one.
+ * Reads the configuration file that is specified on the command line or in the environment, if there is one.
  * @param words the command line without the names of the command and its groups
+ * @returns the words to insert before `words`: the settings that neither the command line nor the environment overrides
  * @throws MeshpassError `config_invalid` with `FILE:LINE:COLUMN` for each problem, or if the file contains a secret but
  *   can be read by other users
  */
-export function readConfigValues(command: Command, words: readonly string[], env: NodeJS.ProcessEnv): ConfigValues {
-  const { config } = command.flags;
-  if (config === undefined) return {};
-  const file = wordOf('--config', words) ?? (env[config.env ?? ''] || undefined);
-  return file === undefined ? {} : readConfig(file, readTextFile(file, '--config', 'config_invalid'), command.flags);
+export function readConfigWords({ flags }: Command, words: readonly string[], env: NodeJS.ProcessEnv): string[] {
+  const file = valuesOf('--config', words).at(-1) ?? (env[flags.config?.env ?? ''] || undefined);
+  if (file === undefined) return [];
+  const values = readConfig(file, readTextFile(file, '--config', 'config_invalid'), flags);
+  return Object.entries(values).flatMap(([name, given]) => {
+    const long = longFlag(name, flags[name]!);
+    if (isSet(flags[name]!, env) || valuesOf(long, words).length > 0) return [];
+    if (typeof given === 'boolean') return given ? [long] : [];
+    return given.map((word) => `${long}=${word}`);
+  });
 }
 
-/** Returns the value of a flag's last occurrence, because that is the one that the parser uses. */
-function wordOf(long: string, words: readonly string[]): string | undefined {
+/** Returns the values of a flag on the command line. The parser uses the last one, except for lists. */
+function valuesOf(long: string, words: readonly string[]): readonly string[] {
   const end = words.indexOf('--');
-  const given = (end < 0 ? words : words.slice(0, end)).flatMap((word, index, all) => {
+  return (end < 0 ? words : words.slice(0, end)).flatMap((word, index, all) => {
     if (word.startsWith(`${long}=`)) return [word.slice(long.length + 1)];
     const next = all[index + 1];
     return word === long && next !== undefined ? [next] : [];
   });
-  return given.at(-1);
 }
+
+type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>;
 
 function readConfig(file: string, content: string, flags: Command['flags']): ConfigValues {
   const read = readYaml(content, file);

@@ -20,6 +20,9 @@ import { withLockFile } from './lock-file.ts';
  */
 const LOCK_MS = 90_000;
 
+/** Matches a signed token (a compact JWS). */
+export const OPERATOR_TOKEN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
 const Refresh = z.object({
   /** The name of the issuer in the access file. */
   name: z.string(),

@@ -15,8 +15,7 @@ import {
 } from '../broker/send.ts';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
 import { readTextFile } from '../input/text-file.ts';
-import { OPERATOR_TOKEN } from '../login/operator.ts';
-import { type OperatorSession, SessionFile, type StoredRefreshToken } from '../login/session-file.ts';
+import { OPERATOR_TOKEN, type OperatorSession, SessionFile, type StoredRefreshToken } from '../login/session-file.ts';
 import { refreshTokens, revokeRefreshToken } from '../login/tokens.ts';
 
 export interface OperatorOptions extends OperatorEndpoint {

@@ -7,7 +7,7 @@ import { buildParser } from '../../src/command/build.ts';
 import { type Command, defineCommand } from '../../src/command/define.ts';
 import { address, choice, list, negatedFlag, text, toggle, wholeNumber } from '../../src/command/flag.ts';
 import type { Group } from '../../src/command/tree.ts';
-import { configFlag, readConfigValues } from '../../src/input/config-file.ts';
+import { configFlag, readConfigWords } from '../../src/input/config-file.ts';
 import { serveFlags } from '../../src/serve/flags.ts';
 
 const COMMAND = defineCommand({
@@ -50,9 +50,9 @@ async function optionsOf(content: string, ...words: string[]): Promise<Record<st
   };
   const load = async () => ({ command: recorded });
   const tree: Group = { summary: 'All.', examples: [], page: '', children: { try: { summary: 'Try.', load } } };
-  const line = ['try', '--config', file, ...words];
-  const config = readConfigValues(recorded, line, process.env);
-  await buildParser(tree, ['try'], recorded, () => {}, config).parseAsync(line, { from: 'user' });
+  const line = ['--config', file, ...words];
+  const configured = readConfigWords(recorded, line, process.env);
+  await buildParser(tree, ['try'], recorded, () => {}).parseAsync(['try', ...configured, ...line], { from: 'user' });
   return given;
 }
 
@@ -93,8 +93,8 @@ no-by-name: true
 
   it('is found by its environment variable', () => {
     writeFileSync(file, 'access: a\n', { mode: 0o600 });
-    expect(readConfigValues(COMMAND, [], { MESHPASS_CONFIG: file })).toEqual({ access: ['a'] });
-    expect(readConfigValues(COMMAND, [], {})).toEqual({});
+    expect(readConfigWords(COMMAND, [], { MESHPASS_CONFIG: file })).toEqual(['--access=a']);
+    expect(readConfigWords(COMMAND, [], {})).toEqual([]);
   });
 
   it.each([
@@ -120,7 +120,7 @@ no-by-name: true
     const content = 'access: a\ndatabase: postgres://u:p@h/d\n';
     expect(await optionsOf(content)).toMatchObject({ database: 'postgres://u:p@h/d' });
     chmodSync(file, 0o644);
-    expect(() => readConfigValues(COMMAND, ['--config', file], {})).toThrow(/database, which may include a password/);
+    expect(() => readConfigWords(COMMAND, ['--config', file], {})).toThrow(/database, which may include a password/);
   });
 
   it('of the broker contains neither its own flag nor flags that must be visible on the command line', () => {
