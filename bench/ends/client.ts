@@ -91,11 +91,13 @@ async function obey(order: Order): Promise<unknown> {
     }
     case 'hold': {
       const services = one.caller.services.filter(({ grant }) => grant === order.grant);
-      const { http, tcp } = chooseTargets(services, {});
-      one.target = http;
+      const targets = chooseTargets(services, {});
+      if (targets.length < 2) throw new Error('an HTTP and a TCP service must be granted');
+      one.target = targets[0];
       const { caller } = one;
       const way = { edge: caller.mesh.edge };
-      one.open = await holdConnections({ caller, layer: 'edge', way, patience: PATIENCE }, { http, tcp });
+      const hold = { caller, layer: 'edge', way, patience: PATIENCE } as const;
+      one.open = (await Promise.all(targets.map((target) => holdConnections(hold, target)))).flat();
       for (const connection of one.open) if (!('diedAt' in connection)) throw new Error(connection.why);
       return {};
     }

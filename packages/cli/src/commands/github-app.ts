@@ -91,21 +91,15 @@ async function create(options: OptionsOf<typeof flags>): Promise<Answer> {
     onStart: (page) =>
       console.error(`The App's permissions:\n${permissionText()}\nOpen in a browser on this machine: ${page}`),
   });
-  const install = `${app.page}/installations/new`;
+  const { id, client_id, slug, html_url: page } = app;
+  const owner = app.owner.login;
+  const install = `${page}/installations/new`;
   return {
-    json: {
-      app_id: app.id,
-      client_id: app.clientId,
-      slug: app.slug,
-      owner: app.owner,
-      key_file: keyFile,
-      page: app.page,
-      install,
-    },
+    json: { app_id: id, client_id, slug, owner, key_file: keyFile, page, install },
     text: () => [
-      `App ${app.slug} of ${app.owner} is registered; its key is in ${keyFile}.`,
+      `App ${slug} of ${owner} is registered; its key is in ${keyFile}.`,
       `Install it in the organization: ${install}`,
-      ...nextSteps(app.id, options),
+      ...nextSteps(id, options),
     ],
   };
 }

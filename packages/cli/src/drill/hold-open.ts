@@ -39,24 +39,15 @@ export interface Hold {
 }
 
 /**
- * Opens one connection of each kind to the targets.
+ * Opens one connection of each kind that the target supports.
  * @throws MeshpassError `drill_proves_nothing` if a granted service refuses a live session
  */
 export async function holdConnections(
   hold: Hold,
-  { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
+  target: Target,
 ): Promise<readonly (HeldConnection | FailedConnection)[]> {
-  const { layer, patience } = hold;
-  const none = (tried: string): FailedConnection => ({
-    layer,
-    tried,
-    why: 'no granted service of this kind has a workload',
-  });
-  return await Promise.all([
-    http ? steady(() => keepAlive(hold, http), patience) : none('open HTTP/1.1 keep-alive connection'),
-    http ? steady(() => http2(hold, http), patience) : none('open HTTP/2 stream'),
-    tcp ? steady(() => rawTcp(hold, tcp), patience) : none('open TCP connection'),
-  ]);
+  const kinds = target.path === undefined ? [rawTcp] : [keepAlive, http2];
+  return await Promise.all(kinds.map((open) => steady(() => open(hold, target), hold.patience)));
 }
 
 /**

@@ -72,30 +72,33 @@ export function edgeReplayAttempts(session: DrillSession, targets: readonly Targ
 export function inClusterAttempts(
   session: DrillSession,
   targets: readonly Target[],
-  { gateway, pods }: InClusterAddresses,
+  inside: InClusterAddresses,
 ): Attempt[] {
-  return targets.flatMap((target) => {
-    const pod = findPod(target, pods);
-    return [
-      ...(gateway ? attempts('mesh gateway', target, gateway) : []),
-      ...(pod ? attempts('sidecar', target, pod) : []),
-    ];
-  });
+  const alone = { svid: true, identityToken: false };
+  return targets.flatMap((target) =>
+    waysInside(target, inside).flatMap(({ layer, straightTo }): Attempt[] => {
+      const at = (tried: string, presented: Presented): Attempt => ({
+        layer,
+        tried: `${tried}, ${shortName(target)}`,
+        use: () => call(session, target, { straightTo }, presented),
+      });
+      if (target.path === undefined) return [at('SVID, TCP', alone)];
+      return [
+        at('SVID and identity token', { svid: true, identityToken: true }),
+        { ...at('SVID alone', alone), before: 'refused' },
+        { ...at('identity token alone', { svid: false, identityToken: true }), before: 'refused' },
+      ];
+    }),
+  );
+}
 
-  function attempts(layer: 'mesh gateway' | 'sidecar', target: Target, straightTo: HostPort): Attempt[] {
-    const at = (tried: string, presented: Presented): Attempt => ({
-      layer,
-      tried: `${tried}, ${shortName(target)}`,
-      use: () => call(session, target, { straightTo }, presented),
-    });
-    const alone = { svid: true, identityToken: false };
-    if (target.path === undefined) return [at('SVID, TCP', alone)];
-    return [
-      at('SVID and identity token', { svid: true, identityToken: true }),
-      { ...at('SVID alone', alone), before: 'refused' },
-      { ...at('identity token alone', { svid: false, identityToken: true }), before: 'refused' },
-    ];
-  }
+/** Lists the ways to a target that bypass the edge: through the mesh gateway, and directly to its Pod. */
+export function waysInside(target: Target, { gateway, pods }: InClusterAddresses) {
+  const pod = findPod(target, pods);
+  return [
+    ...(gateway ? [{ layer: 'mesh gateway', straightTo: gateway } as const] : []),
+    ...(pod ? [{ layer: 'sidecar', straightTo: pod } as const] : []),
+  ];
 }
 
 /** Finds the Pod of a target by any of the service's names, including short ones. */

@@ -12,7 +12,7 @@ import { type Attempt, attemptAfterCause, attemptAgain, attemptBeforeCause, row 
 import { call } from './call.ts';
 import { end, type Operator, STORED_CLOSE_CAUSES } from './causes.ts';
 import type { Cluster } from './cluster.ts';
-import { type FailedConnection, type HeldConnection, type Hold, holdConnections, waitUntilDead } from './hold-open.ts';
+import { holdConnections, waitUntilDead } from './hold-open.ts';
 import { holdKubernetesConnections, kubernetesAttempts } from './kubernetes.ts';
 import {
   brokerReplayAttempts,
@@ -20,6 +20,7 @@ import {
   findPod,
   type InClusterAddresses,
   inClusterAttempts,
+  waysInside,
 } from './replays.ts';
 import { type DrillSession, type DrillSessionOptions, openDrillSession, renewalVerdict } from './session.ts';
 import { chooseTargets, shortName, type Target, type TargetOptions } from './targets.ts';
@@ -63,8 +64,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   let beating: NodeJS.Timeout | undefined;
   try {
     const { session, mesh, services } = held;
-    const { http, tcp } = chooseTargets(services, options.choice);
-    const targets = [http, tcp].filter((target) => target !== undefined);
+    const targets = chooseTargets(services, options.choice);
     const limit = cause === 'lapse' ? LAPSE_LIMIT_MS : EDGE_LIMIT_MS;
     const svids = [...held.svids.values()];
 
@@ -90,11 +90,12 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     if (!before.rows.some(({ layer }) => layer === 'edge'))
       throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
     const hold = { caller: held, patience };
-    const open = [
-      ...(await holdConnections({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp })),
-      ...(await holdKubernetesConnections(held)),
-      ...(await holdInside(hold, { http, tcp }, options.inside)),
-    ];
+    const atEdge = { ...hold, layer: 'edge', way: { edge: mesh.edge } } as const;
+    const open = (await Promise.all(targets.map((target) => holdConnections(atEdge, target)))).flat();
+    open.push(...(await holdKubernetesConnections(held)));
+    const ways = targets.flatMap((target) => waysInside(target, options.inside).map((way) => ({ target, ...way })));
+    for (const { target, layer, straightTo } of ways)
+      open.push(...(await holdConnections({ ...hold, layer, way: { straightTo } }, target)));
 
     progress(`ending it: ${cause}`);
     const rebuild = async () => {
@@ -137,28 +138,6 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   }
 }
 
-/** Opens connections from inside the cluster, bypassing the edge. */
-async function holdInside(
-  hold: Pick<Hold, 'caller' | 'patience'>,
-  { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
-  { gateway, pods }: InClusterAddresses,
-): Promise<readonly (HeldConnection | FailedConnection)[]> {
-  const straight = (target: Target | undefined) => target && findPod(target, pods);
-  const held: (HeldConnection | FailedConnection)[] = [];
-  if (gateway)
-    held.push(
-      ...(await holdConnections({ ...hold, layer: 'mesh gateway', way: { straightTo: gateway } }, { http, tcp })),
-    );
-  for (const target of [http, tcp]) {
-    const straightTo = straight(target);
-    if (!target || !straightTo) continue;
-    const one = target === http ? { http, tcp: undefined } : { http: undefined, tcp };
-    const both = await holdConnections({ ...hold, layer: 'sidecar', way: { straightTo } }, one);
-    held.push(...both.filter((connection) => 'diedAt' in connection));
-  }
-  return held;
-}
-
 async function openSession(options: DrillOptions): Promise<DrillSession> {
   return await openDrillSession(options, await options.proofs.proof());
 }
@@ -188,11 +167,18 @@ function inTheStore(operator: Operator, session: string, cause: DrillCause): Att
   };
 }
 
-/** Returns a row for each attempt that needs an address inside the cluster, a kubeconfig or an operator. */
+/** Returns a row for each attempt that needs a service, an address inside the cluster, a kubeconfig or an operator. */
 function untried({ cluster, operator, inside }: DrillOptions, targets: readonly Target[]): DrillRow[] {
   const rows: DrillRow[] = [];
   const not = (part: DrillRow['part'], layer: DrillLayer, tried: string, needed: string) =>
     rows.push(row(part, { layer, tried }, 'not_tried', `requires ${needed}`));
+  const service = (protocol: string) => `a granted ${protocol} service that has a workload`;
+  if (!targets.some(({ path }) => path !== undefined)) {
+    not('connections', 'edge', 'open HTTP/1.1 keep-alive connection', service('HTTP'));
+    not('connections', 'edge', 'open HTTP/2 stream', service('HTTP'));
+  }
+  if (!targets.some(({ path }) => path === undefined))
+    not('connections', 'edge', 'open TCP connection', service('TCP'));
   const within = 'running inside the cluster with';
   if (!inside.gateway)
     not('replays', 'mesh gateway', 'SVID and identity token, past the edge', `${within} --inside-gateway`);

@@ -17,10 +17,10 @@ export interface TargetOptions {
 }
 
 /**
- * Chooses one HTTP service and one TCP service that have running workloads.
+ * Chooses one HTTP service and one TCP service that have running workloads, as far as there are any.
  * @throws MeshpassError `usage` if the selected service is not granted, or if no service can be called
  */
-export function chooseTargets(services: readonly ReachableService[], choice: TargetOptions) {
+export function chooseTargets(services: readonly ReachableService[], choice: TargetOptions): readonly Target[] {
   const running = services.filter(({ spiffe_ids }) => spiffe_ids.length > 0);
   const named = running.filter(
     ({ host, aliases, port }) =>
@@ -37,7 +37,7 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
   const raw = running.find(({ protocol }) => protocol === 'tcp');
   const tcp = raw && { service: raw, authority: authorityOf(raw) };
   if (!http && !tcp) throw new MeshpassError('usage', 'No service in this session can be called by GET. Pass --path.');
-  return { http, tcp } satisfies { http: Target | undefined; tcp: Target | undefined };
+  return [http, tcp].filter((target) => target !== undefined);
 }
 
 /** Returns a path that the grant allows for GET requests. Any wildcards are replaced with a fixed word. */

@@ -30,26 +30,19 @@ export interface RegisterAppOptions {
   readonly onStart: (url: string) => void;
 }
 
-export interface RegisteredApp {
-  readonly id: number;
-  readonly clientId: string;
-  readonly slug: string;
-  readonly owner: string;
-  /** The URL of the App's page on GitHub. */
-  readonly page: string;
-}
-
 const Created = z.object({
   id: z.int().positive(),
   client_id: z.string().regex(/^[\w.-]{1,100}$/),
   slug: Slug,
-  owner: z.looseObject({ login: z.string().regex(/^[\w-]{1,100}$/) }),
+  owner: z.object({ login: z.string().regex(/^[\w-]{1,100}$/) }),
   html_url: Page,
   pem: z
     .string()
     .max(20_000)
     .regex(/^-----BEGIN (?:RSA )?PRIVATE KEY-----\s[A-Za-z0-9+/=\s]+-----END (?:RSA )?PRIVATE KEY-----\s*$/),
 });
+
+export type RegisteredApp = Omit<z.infer<typeof Created>, 'pem'>;
 
 /**
  * Registers an App and stores its private key.
@@ -62,12 +55,11 @@ export async function registerGithubApp(options: RegisterAppOptions): Promise<Re
   const file = reserve(options.keyFile);
   let isWritten = false;
   try {
-    const pending = await convert(options.api, await codeOf(options));
-    writeSync(file, pending.pem);
+    const { pem, ...app } = await convert(options.api, await codeOf(options));
+    writeSync(file, pem);
     fsyncSync(file);
     isWritten = true;
-    const { id, client_id: clientId, slug, owner, html_url: page } = pending;
-    return { id, clientId, slug, owner: owner.login, page };
+    return app;
   } finally {
     closeSync(file);
     if (!isWritten) rmSync(options.keyFile, { force: true });

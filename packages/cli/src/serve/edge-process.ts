@@ -5,28 +5,13 @@
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { readKeyPair } from '@meshpass/broker/http/key-pair';
-import {
-  type ControlBroker,
-  type Edge,
-  type EdgeLog,
-  formatStats,
-  type SessionDirectory,
-  startEdge,
-} from '@meshpass/edge';
-import type { EdgeDecision } from '@meshpass/identity';
+import { type Edge, type EdgeLog, formatStats, type SessionDirectory, startEdge } from '@meshpass/edge';
 import type { HostPort } from '../command/flag.ts';
 
-interface EdgeProcessOptions {
-  readonly listen: HostPort;
+interface EdgeProcessOptions extends Omit<Parameters<typeof startEdge>[0], 'tls'> {
   readonly tlsCert: string;
   readonly tlsKey: string;
-  readonly gateway: HostPort;
-  /** The address of the Kubernetes API server. Absent if this edge does not connect to it. */
-  readonly kubernetesApi?: HostPort | undefined;
   readonly operatorListen?: HostPort | undefined;
-  readonly directory: SessionDirectory;
-  readonly report: (decision: EdgeDecision) => void;
-  readonly control: ControlBroker;
   readonly log: EdgeLog;
 }
 
@@ -39,14 +24,14 @@ const CERTIFICATE_POLL_MS = 10_000;
  * @throws MeshpassError `config_invalid` if the certificate or the key cannot be used or if other users can read the
  *   key, or any error thrown by startEdge()
  */
-export async function runEdge(options: EdgeProcessOptions) {
-  const { listen, gateway, kubernetesApi, directory, report, control, log } = options;
-  const read = () => readKeyPair({ certFile: options.tlsCert, keyFile: options.tlsKey });
-  const edge = await startEdge({ listen, tls: read(), gateway, kubernetesApi, directory, report, control, log });
-  let taken = changedAt(options);
+export async function runEdge({ tlsCert, tlsKey, operatorListen, ...options }: EdgeProcessOptions) {
+  const { directory, log } = options;
+  const read = () => readKeyPair({ certFile: tlsCert, keyFile: tlsKey });
+  const edge = await startEdge({ ...options, tls: read() });
+  let taken = changedAt(tlsCert, tlsKey);
   let problem: string | undefined;
   const poll = setInterval(() => {
-    const now = changedAt(options);
+    const now = changedAt(tlsCert, tlsKey);
     if (now === taken) return;
     try {
       edge.renew(read());
@@ -60,7 +45,7 @@ export async function runEdge(options: EdgeProcessOptions) {
     }
   }, CERTIFICATE_POLL_MS);
   poll.unref();
-  const operator = options.operatorListen && (await listenOperator(edge, directory, options.operatorListen));
+  const operator = operatorListen && (await listenOperator(edge, directory, operatorListen));
   return {
     /** Fails the readiness probe, but keeps serving until there are no tunnels left or `longestMs` has passed. */
     drain: async (longestMs: number) => void (await edge.drain(longestMs)),
@@ -73,9 +58,9 @@ export async function runEdge(options: EdgeProcessOptions) {
   };
 }
 
-function changedAt({ tlsCert, tlsKey }: EdgeProcessOptions): string {
+function changedAt(...files: readonly string[]): string {
   try {
-    return `${statSync(tlsCert).mtimeMs} ${statSync(tlsKey).mtimeMs}`;
+    return files.map((file) => statSync(file).mtimeMs).join(' ');
   } catch {
     return 'gone';
   }

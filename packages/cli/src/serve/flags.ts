@@ -3,6 +3,7 @@
  * docs/operating-broker.md.
  */
 
+import { MeshpassError } from '@meshpass/identity/error';
 import {
   address,
   choice,
@@ -23,7 +24,54 @@ import {
   tokenAudience,
 } from '../command/shared-flags.ts';
 import { configFlag } from '../input/config-file.ts';
-import { policyAuthorFlags } from './policy-authors.ts';
+
+// Defines the flags of `meshpass serve` that determine which CI jobs may plan and apply access files.
+
+const policyAuthorFlags = withEnvironmentVariables({
+  policyRepository: wholeNumber('<id>', 'GitHub id of the repository whose jobs plan and apply access files', {
+    defaultText: 'only operators',
+  }),
+  policyOwner: wholeNumber('<id>', "GitHub id of the repository's owner"),
+  policyWorkflow: text(
+    '<workflow>',
+    'job_workflow_ref of jobs that apply: OWNER/REPOSITORY/.github/workflows/FILE@REF',
+  ),
+  policyEnvironment: text('<name>', 'GitHub environment of jobs that apply'),
+  policyRef: text('<ref>', 'Git ref whose jobs apply', { default: 'refs/heads/main' }),
+  policyIssuer: text('<url>', "issuer of the jobs' tokens", { default: 'https://token.actions.githubusercontent.com' }),
+});
+type PolicyAuthorFlags = OptionsOf<typeof policyAuthorFlags>;
+
+/**
+ * Converts the flags into the broker's configuration.
+ * @returns the `policyAuthors` setting, or undefined if only operators may apply access files
+ * @throws MeshpassError `config_invalid` if a flag requires another flag that is missing
+ */
+export function parsePolicyAuthors(flags: PolicyAuthorFlags) {
+  const { policyRepository, policyOwner, policyWorkflow, policyEnvironment } = flags;
+  if (policyRepository === undefined) {
+    const alone = Object.entries({ owner: policyOwner, workflow: policyWorkflow, environment: policyEnvironment });
+    const [given] = alone.find(([, value]) => value !== undefined) ?? [];
+    if (given === undefined) return undefined;
+    throw new MeshpassError(
+      'config_invalid',
+      `--policy-${given} has no effect without --policy-repository. Pass both.`,
+    );
+  }
+  if (policyWorkflow === undefined)
+    throw new MeshpassError(
+      'config_invalid',
+      '--policy-repository requires --policy-workflow, the only workflow whose jobs may apply: OWNER/REPOSITORY/.github/workflows/FILE@REF.',
+    );
+  return {
+    issuer: flags.policyIssuer,
+    repositoryId: policyRepository,
+    ownerId: policyOwner,
+    ref: flags.policyRef,
+    workflow: policyWorkflow,
+    environment: policyEnvironment,
+  };
+}
 
 const api = {
   access: accessFile,

@@ -36,7 +36,7 @@ import { EXIT } from '../command/outcome.ts';
 import { gatewayLocation } from '../command/shared-flags.ts';
 import { type EdgeProcess, runEdge, waitForSignal } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
-import { parsePolicyAuthors } from './policy-authors.ts';
+import { parsePolicyAuthors } from './flags.ts';
 
 /**
  * How long the edge in this process may receive nothing from the broker, in milliseconds. After a longer silence, the

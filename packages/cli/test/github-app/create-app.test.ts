@@ -85,7 +85,7 @@ describe('registering the App', () => {
     const app = await creating(async (start) => {
       expect((await open(await submit(start))).text).toContain('GitHub has registered the App.');
     });
-    expect(app).toMatchObject({ slug: 'meshpass-acme', owner: 'acme', id: 4242 });
+    expect(app).toMatchObject({ slug: 'meshpass-acme', owner: { login: 'acme' }, id: 4242 });
     expect(statSync(keyFile).mode & 0o777).toBe(0o600);
     expect(readFileSync(keyFile, 'utf8')).toContain('PRIVATE KEY');
     const known = await github.admin.app();
@@ -94,7 +94,7 @@ describe('registering the App', () => {
 
   it('is for a user if no organization is named', async () => {
     const app = await creating(async (start) => void (await open(await submit(start))), { organization: undefined });
-    expect(app.owner).toBe('alice');
+    expect(app.owner.login).toBe('alice');
   });
 
   it('refuses a code without its state, a second one, and one by another name of the host', async () => {

@@ -1,6 +1,6 @@
 /** Flags of `meshpass serve` that need one another. */
 import { expect, it } from 'vitest';
-import { parsePolicyAuthors } from '../../src/serve/policy-authors.ts';
+import { parsePolicyAuthors } from '../../src/serve/flags.ts';
 
 const given = { policyIssuer: 'https://token.actions.githubusercontent.com', policyRef: 'refs/heads/main' };
 const workflow = 'acme/access/.github/workflows/access.yml@refs/heads/main';
