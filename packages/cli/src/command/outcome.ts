@@ -91,6 +91,11 @@ export function printAnswer({ json, text, exit = EXIT.ok }: Answer, output: unkn
   return exit;
 }
 
+/** Whether standard output is a terminal on which colours are wanted. */
+export function hasColour(): boolean {
+  return process.stdout.isTTY === true && !process.env.NO_COLOR;
+}
+
 /** Prints lines to standard output. */
 export function printLines(...lines: readonly Line[]): void {
   if (lines.length > 0) console.log(terminalText(lines));

@@ -80,15 +80,17 @@ function narrowed(grant: Grant, to: CallDestination): Grant {
 
 /** Returns the entries for this service and port. If there is more than one, the first one decides. */
 export function findTargets({ to }: Pick<Grant, 'to'>, { host, port }: Pick<CallDestination, 'host' | 'port'>) {
-  const [service, namespace] = host.split('.');
-  const named = to.filter(
-    (one) =>
-      one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace)),
-  );
+  const named = to.filter((one) => isOfService(one, { host }));
   const exact = named.filter((one) => one.port === port);
   // Only the mesh knows the number of a named port. If there is a single entry for the service, it must be for this
   // port.
   return exact.length > 0 || named.length !== 1 || typeof named[0]!.port === 'number' ? exact : named;
+}
+
+/** Whether an entry is for a service by its name, rather than by labels or a pattern. */
+export function isOfService(one: GrantTarget, { host }: Pick<CallDestination, 'host'>): boolean {
+  const [service, namespace] = host.split('.');
+  return one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace));
 }
 
 /** Removes required claims from all grants, because Envoy chooses the grant for a call only by its method and path. */

@@ -29,6 +29,7 @@ import {
   defaultMeshShape,
   evaluateForCaller,
   findTargets,
+  isOfService,
   sessionMesh,
   toIdentityTokens,
 } from './judge.ts';
@@ -107,7 +108,7 @@ export function proposePatch(input: PatchInput): Patch {
   const [service, namespace] = to.host.split('.') as [string, string];
   const operation = call.protocol === 'tcp' ? undefined : { method: call.method, path: pathOf(call) };
   const after = allowCall(before, { grant, service, namespace, port: to.port, ...(operation && { operation }) });
-  const access = read(files, place.file, after, call);
+  const access = parseChanged(files, place.file, after, call);
   if (evaluateForCaller(access, grant, to, call, known).allowed !== 'yes')
     throw refusal(
       `Another operation in grant ${grant} would not allow ${formatWantedCall(call)}. Edit the file by hand.`,
@@ -210,7 +211,7 @@ function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: CallDestinat
   const [service, namespace] = host.split('.');
   return targets.filter(
     (one) =>
-      !isOf(one, to) &&
+      !isOfService(one, to) &&
       (one.port === port || typeof one.port === 'string') &&
       (one.service === undefined || one.service === service) &&
       (one.host === undefined || one.host === host) &&
@@ -231,18 +232,19 @@ function pathOf(call: WantedCall): string {
   return path;
 }
 
-function read(files: AccessFiles, name: string, text: string, call: WantedCall): Access {
+/**
+ * Parses the access file again after the contents of one of its files have been replaced.
+ * @throws MeshpassError `patch_refused`
+ */
+function parseChanged({ access, texts }: AccessFiles, name: string, text: string, call: WantedCall): Access {
+  const all = new Map([...texts, [name, text]]);
+  const prefix = access.file.slice(0, access.file.lastIndexOf('/') + 1);
   try {
-    return withText(files, name, text);
-  } catch (error) {
-    if (!(error instanceof MeshpassError)) throw error;
-    throw new MeshpassError(
-      'patch_refused',
-      `${formatWantedCall(call)} cannot be written into ${name}: ${error.message}`,
-      {
-        cause: error,
-      },
-    );
+    return parseAccess(all.get(access.file)!, access.file, { include: (path) => ({ text: all.get(prefix + path)! }) });
+  } catch (cause) {
+    if (!(cause instanceof MeshpassError)) throw cause;
+    const message = `${formatWantedCall(call)} cannot be written into ${name}: ${cause.message}`;
+    throw new MeshpassError('patch_refused', message, { cause });
   }
 }
 
@@ -288,42 +290,22 @@ function widenedByName(before: Access, after: Access, grant: string, to: CallDes
     new Map(
       access.grants
         .filter(({ name }) => name === grant)
-        .flatMap(({ to: targets }) => targets.filter((one) => isOf(one, to) && typeof one.port === 'string'))
+        .flatMap(({ to: targets }) => targets.filter((one) => isOfService(one, to) && typeof one.port === 'string'))
         .map(({ port, allow }) => [String(port), JSON.stringify(allow?.map(formatOperation))]),
     );
   const old = of(before);
   return [...of(after)].flatMap(([port, allow]) => (old.get(port) === allow ? [] : [port]));
 }
 
-function isOf(one: Grant['to'][number], { host }: CallDestination): boolean {
-  const [service, namespace] = host.split('.');
-  return one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace));
-}
-
 /** Returns the entries for all ports of the service, because changing one entry may affect more than one port. */
 function targetsOfService({ to: targets }: Grant, to: CallDestination): Grant['to'] {
   return targets
-    .filter((one) => isOf(one, to))
+    .filter((one) => isOfService(one, to))
     .map((one) => (typeof one.port === 'number' ? one : { ...one, port: to.port }));
 }
 
 function refusal(message: string): MeshpassError {
   return new MeshpassError('patch_refused', message);
-}
-
-/**
- * Parses the access file again after the contents of one of its files have been replaced.
- * @throws MeshpassError `access_file_*`
- */
-function withText({ access, texts }: AccessFiles, name: string, text: string): Access {
-  const all = new Map([...texts, [name, text]]);
-  const prefix = access.file.slice(0, access.file.lastIndexOf('/') + 1);
-  return parseAccess(all.get(access.file)!, access.file, {
-    include: (path) => {
-      const found = all.get(prefix + path);
-      return found === undefined ? { problem: 'was not read' } : { text: found };
-    },
-  });
 }
 
 const CONTEXT = 3;

@@ -3,7 +3,7 @@
  * environment variables override the values in the file.
  */
 import { statSync } from 'node:fs';
-import { readYaml } from '@meshpass/access';
+import { formatPlace, readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Command } from '../command/define.ts';
 import { type Flag, isSet, longFlag, text } from '../command/flag.ts';
@@ -51,7 +51,7 @@ type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>;
 
 function readConfig(file: string, content: string, flags: Command['flags']): ConfigValues {
   const read = readYaml(content, file);
-  if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${at(place)}: ${message}`));
+  if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${formatPlace(place)}: ${message}`));
   const { value, locate } = read.yaml;
   if (value === null) return {};
   if (typeof value !== 'object' || Array.isArray(value))
@@ -61,7 +61,8 @@ function readConfig(file: string, content: string, flags: Command['flags']): Con
   const problems: string[] = [];
   for (const [key, given] of Object.entries(value)) {
     const [name, flag] = known.get(key) ?? [];
-    const problem = (part: 'key' | 'value', message: string) => problems.push(`${at(locate([key], part))}: ${message}`);
+    const problem = (part: 'key' | 'value', message: string) =>
+      problems.push(`${formatPlace(locate([key], part))}: ${message}`);
     if (name === undefined || !flag || name === 'config') problem('key', `unknown setting "${key}"`);
     else if (flag.isCommandLineOnly) problem('key', `"${key}" can only be set on the command line`);
     else {
@@ -117,10 +118,6 @@ function refuseReadableSecret(file: string, flags: Command['flags'], values: Con
     'config_invalid',
     `${file} contains ${nameOf(secret, flags[secret]!)}, which may include a password, and every user of this machine can read the file. Run chmod 0640, or use the environment variable.`,
   );
-}
-
-function at({ file, line, column }: { readonly file: string; readonly line: number; readonly column: number }): string {
-  return `${file}:${line}:${column}`;
 }
 
 function invalid(problems: readonly string[]): MeshpassError {

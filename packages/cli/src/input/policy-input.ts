@@ -2,7 +2,7 @@
  * Reads the input of the `meshpass policy` commands: an access file, the objects of the mesh (from files, a cluster or
  * both), and the settings of the mesh.
  */
-import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
+import { type Access, formatPlace, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
 import {
@@ -219,6 +219,6 @@ export function readAccessFile(file: string, flag = '--access'): Access {
 function assertNoProblems(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;
-  const lines = problems.map(({ place, message }) => `${place.file}:${place.line}:${place.column} ${message}`);
+  const lines = problems.map(({ place, message }) => `${formatPlace(place)} ${message}`);
   throw new MeshpassError(first.code, lines.join('\n'));
 }

@@ -14,7 +14,7 @@ import {
 import { describeUnplaced, findMeshConfig, type Resource } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
-import { EXIT, type ExitCode } from '../../command/outcome.ts';
+import { EXIT, type ExitCode, hasColour } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { requireInput } from '../../input/manifest-files.ts';
 import { kubeconfig, readAccessFile, readSources } from '../../input/policy-input.ts';
@@ -83,7 +83,7 @@ async function showExposure(paths: readonly string[], flags: ExposureFlags): Pro
     notes: [before && ONLY_NEW, unread, before?.unread, unplaced].filter((one) => one !== undefined),
     ...(unused && { unused }),
   });
-  process.stdout.write(print(report, flags.output));
+  process.stdout.write(PRINTERS[flags.output](report));
   return exitCode(report, (unread ?? before?.unread) !== undefined, flags.failOn);
 }
 
@@ -107,20 +107,13 @@ function readGrants(file: string, resources: readonly Resource[]) {
   return resolveAccess(readAccessFile(file), meshOf(resources, { ...findMeshConfig(resources), gateway })).grants;
 }
 
-function print(report: ExposureReport, form: ExposureFlags['output']): string {
-  switch (form) {
-    case 'json':
-      return printExposureJson(report);
-    case 'sarif':
-      return printExposureSarif(report);
-    case 'markdown':
-      return printExposureMarkdown(report);
-    case 'html':
-      return printExposureHtml(report);
-    case 'table':
-      return printExposureTable(report, { colour: process.stdout.isTTY === true && !process.env.NO_COLOR });
-  }
-}
+const PRINTERS: Readonly<Record<ExposureFlags['output'], (report: ExposureReport) => string>> = {
+  json: printExposureJson,
+  sarif: printExposureSarif,
+  markdown: printExposureMarkdown,
+  html: printExposureHtml,
+  table: (report) => printExposureTable(report, { colour: hasColour() }),
+};
 
 function exitCode({ external }: ExposureReport, isUnread: boolean, failOn: ExposureFlags['failOn']): ExitCode {
   if (failOn === 'never') return EXIT.ok;

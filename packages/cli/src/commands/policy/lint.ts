@@ -15,7 +15,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
-import { EXIT, type ExitCode, printErrorLines } from '../../command/outcome.ts';
+import { EXIT, type ExitCode, hasColour, printErrorLines } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
 import { type ManifestFile, readManifestFiles, requireInput } from '../../input/manifest-files.ts';
 import { readTextFile, withFlagName } from '../../input/text-file.ts';
@@ -127,7 +127,7 @@ function print(linted: LintedFiles, files: readonly ManifestFile[], form: LintFl
       const sources = new Map(
         files.filter(({ name }) => named.has(name)).map(({ name, text }) => [name, decodeText(text) ?? '']),
       );
-      return printText(linted, { sources, colour: process.stdout.isTTY === true && !process.env.NO_COLOR });
+      return printText(linted, { sources, colour: hasColour() });
     }
   }
 }
