@@ -49,6 +49,11 @@ export const proofFlags = withEnvironmentVariables({
   audience: text('<name>', 'audience of the ID token, if the agent requests it itself', { defaultText: 'meshpass' }),
 });
 
+export const presencePort = wholeNumber('<port>', "port that answers the broker's presence challenges", {
+  env: 'MESHPASS_PRESENCE_PORT',
+  defaultText: 'any free port',
+});
+
 export const AGENT_ENV = { MESHPASS_RUNTIME_DIR: "directory of the agent's socket and log" };
 export const CLUSTER_DOMAIN_ENV = {
   MESHPASS_CLUSTER_DOMAIN: "the cluster's DNS domain, if it is not cluster.local",

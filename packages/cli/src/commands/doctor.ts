@@ -2,8 +2,7 @@ import { agentConfig } from '@meshpass/agent/control/config';
 import { readCa } from '@meshpass/agent/control/read-ca';
 import { hostEnvironment } from '@meshpass/agent/session/discover';
 import { defineCommand } from '../command/define.ts';
-import { wholeNumber } from '../command/flag.ts';
-import { output, proofFlags } from '../command/shared-flags.ts';
+import { output, presencePort, proofFlags } from '../command/shared-flags.ts';
 import { findingsOutput } from '../diagnosis/print.ts';
 import { runDoctor } from '../doctor/run.ts';
 
@@ -12,10 +11,7 @@ export const command = defineCommand({
     'Run it in the Codespace. If no agent is running, the command opens a session and immediately ends it. Each failed check suggests a next step.',
   flags: {
     ...proofFlags,
-    presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {
-      env: 'MESHPASS_PRESENCE_PORT',
-      defaultText: 'any free port',
-    }),
+    presencePort,
     output,
   },
   exitCodes: {

@@ -5,26 +5,21 @@ import { launchAgent } from '@meshpass/agent/process/launch';
 import { listRequestableGrants, printPrompt } from '../agent/ask.ts';
 import { formatRequestableGrants } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
-import { negatedFlag, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
+import { negatedFlag, type OptionsOf, text, toggle, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';
 import { type Answer, printAnswer } from '../command/outcome.ts';
-import { AGENT_ENV, CLUSTER_DOMAIN_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
+import { AGENT_ENV, CLUSTER_DOMAIN_ENV, HOSTS_ENV, output, presencePort, proofFlags } from '../command/shared-flags.ts';
 import { withSnakeCaseTwins } from '../output/json.ts';
 import { formatStatus } from '../output/status-text.ts';
 
 const flags = {
   ...proofFlags,
-  proxyPort: wholeNumber('<port>', 'port of the HTTP proxy on 127.0.0.1', {
-    env: 'MESHPASS_PROXY_PORT',
-    defaultText: 'any free port',
+  ...withEnvironmentVariables({
+    proxyPort: wholeNumber('<port>', 'port of the HTTP proxy on 127.0.0.1', { defaultText: 'any free port' }),
+    bridgeAddress: text('<address>', 'private address of this machine on which the proxy also listens for containers', {
+      defaultText: 'none',
+    }),
   }),
-  bridgeAddress: text('<address>', 'private address of this machine on which the proxy also listens for containers', {
-    env: 'MESHPASS_BRIDGE_ADDRESS',
-    defaultText: 'none',
-  }),
-  presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {
-    env: 'MESHPASS_PRESENCE_PORT',
-    defaultText: 'any free port',
-  }),
+  presencePort,
   byName: negatedFlag('do not write /etc/hosts; send traffic only through the proxy'),
   signIn: text('<issuer>', 'first sign in at this issuer from the access file', {
     env: 'MESHPASS_SIGN_IN',

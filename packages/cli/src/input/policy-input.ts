@@ -17,7 +17,7 @@ import {
   viewMesh,
 } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
-import { type OptionsOf, text, variadicArgument } from '../command/flag.ts';
+import { type OptionsOf, text, variadicArgument, withEnvironmentVariables } from '../command/flag.ts';
 import { gatewayFlags, gatewayLocation, namespace, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles, requireInput } from './manifest-files.ts';
 import { readTextFile, withFlagName } from './text-file.ts';
@@ -47,24 +47,14 @@ type MeshInput = OptionsOf<typeof meshInputFlags>;
 export const meshFlags = {
   kubeconfig,
   namespace,
-  trustDomain: text('<name>', 'trust domain of the mesh', {
-    env: 'MESHPASS_TRUST_DOMAIN',
-    defaultText: "from the mesh's configuration",
+  ...withEnvironmentVariables({
+    trustDomain: text('<name>', 'trust domain of the mesh', { defaultText: "from the mesh's configuration" }),
+    rootNamespace: text('<name>', "Istio's root namespace", { defaultText: "from the mesh's configuration" }),
+    clusterDomain: text('<name>', 'DNS domain of the cluster', { default: 'cluster.local' }),
+    ...gatewayFlags,
+    publicUrl: text('<url>', 'public URL of the broker, the issuer of identity tokens', { required: true }),
+    tokenAudience,
   }),
-  rootNamespace: text('<name>', "Istio's root namespace", {
-    env: 'MESHPASS_ROOT_NAMESPACE',
-    defaultText: "from the mesh's configuration",
-  }),
-  clusterDomain: text('<name>', 'DNS domain of the cluster', {
-    env: 'MESHPASS_CLUSTER_DOMAIN',
-    default: 'cluster.local',
-  }),
-  ...gatewayFlags,
-  publicUrl: text('<url>', 'public URL of the broker, the issuer of identity tokens', {
-    env: 'MESHPASS_PUBLIC_URL',
-    required: true,
-  }),
-  tokenAudience,
 };
 type MeshFlags = OptionsOf<typeof meshFlags>;
 type TokenFlags = Pick<MeshFlags, 'publicUrl' | 'tokenAudience'> & { readonly jwks?: string };
