@@ -54,10 +54,15 @@ export async function list(
   path: string,
   labels: Readonly<Record<string, string>> = {},
 ): Promise<readonly Seen[]> {
-  const labelSelector = Object.entries(labels)
-    .map(([key, value]) => `${key}=${value}`)
-    .join(',');
+  const labelSelector = formatSelector(labels);
   const query: Record<string, string> = labelSelector === '' ? {} : { labelSelector };
   const { body } = await http.call({ method: 'GET', path, query, expect: [404] });
   return (body as { items?: readonly Seen[] } | undefined)?.items ?? [];
+}
+
+/** Formats labels as `key=value,key=value`, as the API server and kubectl expect them. */
+export function formatSelector(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
 }

@@ -1,7 +1,7 @@
 /** Checks the Kubernetes version, and that the chart's admission policies and mesh gateway exist and take effect. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { type Finding, misconfigured, ok } from '../diagnosis/finding.ts';
-import { type CheckContext, list, read, type Seen } from './context.ts';
+import { type CheckContext, formatSelector, list, read, type Seen } from './context.ts';
 
 /** The names of the chart's admission policies. */
 export const ADMISSION_POLICIES = [
@@ -103,9 +103,7 @@ function isAbout(namespace: string, { spec }: Seen): boolean {
 /** Checks that the mesh gateway is ready and exposes only the granted hosts. */
 export async function checkGateway({ http, gateway }: CheckContext): Promise<readonly Finding[]> {
   const { namespace, labels, port } = gateway;
-  const selector = Object.entries(labels)
-    .map(([key, value]) => `${key}=${value}`)
-    .join(',');
+  const selector = formatSelector(labels);
   const [pods, gateways] = await Promise.all([
     list(http, `/api/v1/namespaces/${namespace}/pods`, labels),
     list(http, `/apis/networking.istio.io/v1/namespaces/${namespace}/gateways`),

@@ -2,7 +2,9 @@
  * Checks the permissions of the broker's ServiceAccount. It must have all the permissions that it needs, and none that
  * are dangerous.
  */
-import { type Finding, type Findings, misconfigured, ok, warning } from '../diagnosis/finding.ts';
+
+import { pageUrl } from '@meshpass/identity/documentation/url';
+import { type Finding, type Findings, misconfigured, ok, unknown, warning } from '../diagnosis/finding.ts';
 import { type CheckContext, read } from './context.ts';
 
 export interface KubernetesPermission {
@@ -84,8 +86,10 @@ export async function checkBrokerPermissions(context: CheckContext): Promise<rea
   const user = `system:serviceaccount:${context.namespace}:meshpass-broker`;
   const wanted = context.gitops ? GITOPS_PERMISSIONS : BROKER_PERMISSIONS;
   const [missing, excess] = await Promise.all([
-    questions(wanted).then((all) => all.filter(({ allowed }) => !allowed)),
-    questions(NEVER.flatMap(everywhere)).then((all) => widest(all.filter(({ allowed }) => allowed))),
+    reviewPermissions(context, wanted, user).then((all) => all.filter(({ allowed }) => !allowed)),
+    reviewPermissions(context, NEVER.flatMap(everywhere), user).then((all) =>
+      widest(all.filter(({ allowed }) => allowed)),
+    ),
   ]);
   const findings = [
     ...missing.map(({ right, verb, namespace }) =>
@@ -108,22 +112,6 @@ export async function checkBrokerPermissions(context: CheckContext): Promise<rea
   ];
   if (findings.length > 0) return findings;
   return [ok(`${user} has all required permissions and no forbidden ones.`, 'SubjectAccessReview')];
-
-  async function questions(rights: readonly KubernetesPermission[]) {
-    return await Promise.all(
-      rights.flatMap((right) =>
-        right.verbs.map(async (verb) => {
-          const namespace = right.where && { release: context.namespace, root: context.rootNamespace }[right.where];
-          return {
-            right,
-            verb,
-            namespace,
-            allowed: await hasKubernetesPermission(context, user, right, verb, namespace),
-          };
-        }),
-      ),
-    );
-  }
 }
 
 /**
@@ -148,44 +136,41 @@ function withoutWriting(right: KubernetesPermission): readonly KubernetesPermiss
 }
 
 /**
- * Checks with the API server whether a permission is granted.
- * @param user the user name of a ServiceAccount, or undefined for the kubeconfig's own user
+ * Checks with the API server which permissions are granted, for each of their verbs.
+ * @param user the user name of a ServiceAccount. Defaults to the kubeconfig's own user
  */
-export async function hasKubernetesPermission(
-  { http }: Pick<CheckContext, 'http'>,
-  user: string | undefined,
-  { group, resource, name }: Omit<KubernetesPermission, 'verbs' | 'where'>,
-  verb: string,
-  namespace: string | undefined,
-): Promise<boolean> {
-  const [plural, subresource] = resource.split('/');
-  const resourceAttributes = {
-    group,
-    resource: plural,
-    verb,
-    ...(subresource && { subresource }),
-    ...(name && { name }),
-    ...(namespace && { namespace }),
-  };
+async function reviewPermissions(
+  { http, namespace: release, rootNamespace: root }: CheckContext,
+  rights: readonly KubernetesPermission[],
+  user?: string,
+) {
   const kind = user === undefined ? 'SelfSubjectAccessReview' : 'SubjectAccessReview';
+  const path = `/apis/authorization.k8s.io/v1/${kind.toLowerCase()}s`;
   const subject = user !== undefined && {
     user,
     groups: ['system:serviceaccounts', `system:serviceaccounts:${user.split(':')[2]}`, 'system:authenticated'],
   };
-  const { body } = await http.call({
-    method: 'POST',
-    path: `/apis/authorization.k8s.io/v1/${kind.toLowerCase()}s`,
-    body: {
-      apiVersion: 'authorization.k8s.io/v1',
-      kind,
-      spec: { ...subject, resourceAttributes },
-    },
-  });
-  return (body as { status?: { allowed?: boolean } }).status?.allowed === true;
+  const review = async (right: KubernetesPermission, verb: string) => {
+    const { group, name, where } = right;
+    const [resource, subresource] = right.resource.split('/');
+    const namespace = where && { release, root }[where];
+    const resourceAttributes = {
+      group,
+      resource,
+      verb,
+      ...(subresource && { subresource }),
+      ...(name && { name }),
+      ...(namespace && { namespace }),
+    };
+    const order = { apiVersion: 'authorization.k8s.io/v1', kind, spec: { ...subject, resourceAttributes } };
+    const { body } = await http.call({ method: 'POST', path, body: order });
+    return { right, verb, namespace, allowed: (body as { status?: { allowed?: boolean } }).status?.allowed === true };
+  };
+  return await Promise.all(rights.flatMap((right) => right.verbs.map((verb) => review(right, verb))));
 }
 
 /** Formats a resource the way kubectl does, for example `roles.rbac.authorization.k8s.io`. */
-export function nameOf({ group, resource, name }: Omit<KubernetesPermission, 'verbs' | 'where'>): string {
+function nameOf({ group, resource, name }: Omit<KubernetesPermission, 'verbs' | 'where'>): string {
   const of = group === '' ? resource : `${resource}.${group}`;
   return name ? `${of} ${name}` : of;
 }
@@ -227,4 +212,76 @@ export async function checkLeftovers({ http, namespace }: CheckContext): Promise
       command: `kubectl -n ${namespace} delete --ignore-not-found ${objects}`,
     },
   );
+}
+
+// Checks whether the current user may install the chart, and whether Meshpass is already installed in the cluster.
+
+const RBAC = 'rbac.authorization.k8s.io';
+const created = (
+  group: string,
+  where: KubernetesPermission['where'] | undefined,
+  ...resources: readonly string[]
+): readonly KubernetesPermission[] =>
+  resources.map((resource) => ({ group, resource, verbs: ['create'], ...(where && { where }) }));
+
+/** The permissions that `helm install` needs when the chart is installed with its default values. */
+export const INSTALL_PERMISSIONS: readonly KubernetesPermission[] = [
+  ...created('', 'release', 'configmaps', 'persistentvolumeclaims', 'secrets', 'serviceaccounts', 'services'),
+  ...created('apps', 'release', 'deployments'),
+  ...created('autoscaling', 'release', 'horizontalpodautoscalers'),
+  ...created('batch', 'release', 'jobs'),
+  ...created('networking.k8s.io', 'release', 'networkpolicies'),
+  ...created('policy', 'release', 'poddisruptionbudgets'),
+  ...created(RBAC, 'release', 'roles', 'rolebindings'),
+  ...created(RBAC, 'root', 'roles', 'rolebindings'),
+  ...created(RBAC, undefined, 'clusterroles', 'clusterrolebindings'),
+  ...created(
+    'admissionregistration.k8s.io',
+    undefined,
+    ...['validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
+  ),
+];
+
+/** Checks the permissions of the kubeconfig's user with SelfSubjectAccessReview. */
+export async function checkInstallPermissions(context: CheckContext): Promise<Findings> {
+  const seen = 'SelfSubjectAccessReview';
+  const [all] = await reviewPermissions(context, [{ group: '*', resource: '*', verbs: ['*'] }]);
+  if (all!.allowed) return ok('This user is an administrator.', seen);
+  const answers = await reviewPermissions(context, INSTALL_PERMISSIONS);
+  const missing = answers.filter(({ allowed }) => !allowed);
+  if (missing.length > 0)
+    return [...Map.groupBy(missing, ({ namespace }) => namespace)].map(([namespace, all]) => {
+      const what = all.map(({ right }) => nameOf(right)).join(', ');
+      return misconfigured(`This user cannot create ${what}${namespace === undefined ? '' : ` in ${namespace}`}.`, {
+        seen,
+        next: 'Install as a cluster administrator.',
+        command: 'kubectl auth whoami',
+      });
+    });
+  // Kubernetes lets users grant only the permissions that they have themselves, unless they have the `escalate` and
+  // `bind` verbs.
+  const escalates = await reviewPermissions(context, [
+    { group: RBAC, resource: 'clusterroles', verbs: ['escalate', 'bind'] },
+  ]);
+  const says = 'This user can create everything that helm install creates';
+  if (escalates.every(({ allowed }) => allowed)) return ok(`${says}.`, seen);
+  return unknown(`${says}, but cannot escalate roles, so it must itself have the broker's permissions.`, {
+    seen,
+    next: 'Install as an administrator, or dry-run the objects: helm template ... | kubectl apply --dry-run=server --filename -',
+  });
+}
+
+/** Checks whether the broker's ClusterRoleBinding already exists. Its name does not depend on the release namespace. */
+export async function checkRelease({ http, namespace }: CheckContext): Promise<Finding> {
+  const binding = await read(http, `/apis/${RBAC}/v1/clusterrolebindings/meshpass-broker`);
+  const seen = 'kubectl get clusterrolebinding meshpass-broker -o yaml';
+  if (!binding) return ok('Meshpass is not installed.', seen);
+  const other: string = binding.subjects?.[0]?.namespace ?? 'an unknown namespace';
+  const version = binding.metadata.labels?.['app.kubernetes.io/version'] ?? '(unknown version)';
+  if (other === namespace) return ok(`Meshpass ${version} is installed in ${namespace}: this is an upgrade.`, seen);
+  return misconfigured(`Meshpass ${version} is already installed in ${other}; a cluster can have only one.`, {
+    seen,
+    next: `Pass its namespace as --namespace to upgrade it, or remove it: ${pageUrl('docs/install/removal.md')}.`,
+    command: `helm list --all-namespaces --filter meshpass`,
+  });
 }

@@ -5,7 +5,6 @@ import { type Finding, type Findings, skipped } from '../diagnosis/finding.ts';
 import { type Check, type CheckedFinding, diagnose } from '../diagnosis/run.ts';
 import type { ChartValues } from '../input/chart-values.ts';
 import { checkAccess } from './before/access.ts';
-import { checkInstallPermissions, checkRelease } from './before/installer.ts';
 import { checkLoadBalancer, checkNetworkPolicy, checkPublicNames, checkStorage } from './before/network-and-storage.ts';
 import { checkBroker } from './broker.ts';
 import { checkIssuedCertificates, checkPublicAddress } from './certificates.ts';
@@ -13,7 +12,7 @@ import type { CheckContext, Installation } from './context.ts';
 import { checkIstiod, checkIstioVersion, checkRoots } from './istiod.ts';
 import { checkKubectl } from './kubectl.ts';
 import { checkAdmissionPolicies, checkGateway, checkKubernetes } from './objects.ts';
-import { checkBrokerPermissions, checkLeftovers } from './rights.ts';
+import { checkBrokerPermissions, checkInstallPermissions, checkLeftovers, checkRelease } from './rights.ts';
 import { checkWorkloads } from './workloads.ts';
 
 export interface CheckOptions {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { INSTALL_PERMISSIONS } from '../../src/check/before/installer.ts';
+import { INSTALL_PERMISSIONS } from '../../src/check/rights.ts';
 import { runPreflightChecks } from '../../src/check/run.ts';
 import { exitCodeFor } from '../../src/diagnosis/finding.ts';
 import type { CheckedFinding } from '../../src/diagnosis/run.ts';

@@ -187,10 +187,15 @@ function answerOutside(view: MeshView, request: OutsideRequest): Answer {
 async function listWhoCan(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<Answer> {
   if (existsSync(target) && paths.some((path) => path !== '-' && !existsSync(path)))
     throw new MeshpassError('usage', `Expected HOST:PORT before the files, but ${target} is a file.`);
-  const { view, grantsFor } = await meshOf(paths, flags);
+  const { resources, config, unread } = await readMesh(paths, flags);
+  const tokens = identityTokens(flags);
+  const access = flags.access === undefined ? undefined : readAccessFile(flags.access);
+  // If an access file is given, the mesh is seen as it would be after applying that file.
+  const granted = access && applyAccess(access, resources, { ...config, gateway: GATEWAY }, tokens);
+  const view = viewMesh(granted?.resources ?? resources, config, unread);
   const { http, more } = buildRequest(flags);
   const { reachers, unknown } = whoCan(view, target, http, more);
-  const asked = grantsFor(target, http, more);
+  const asked = granted ? grantsThatCan(access, granted, view, tokens, target, http, more) : [];
   const grants = asked.filter((one) => one.unknown === undefined);
   const whys = [...unknown, ...asked.flatMap(ofGrant)];
   const assumed = assumedNamespaces(view, findEndpoints(view, target));
@@ -226,25 +231,6 @@ interface Unknown {
 
 function ofGrant({ endpoint, grant, unknown }: GrantReach): readonly Unknown[] {
   return unknown === undefined ? [] : [{ endpoint, who: `holders of grant ${grant.name}`, why: unknown }];
-}
-
-type Question = Parameters<typeof whoCan> extends [unknown, ...infer Rest] ? Rest : never;
-
-/**
- * Builds a view of the current mesh or, if an access file is given, of the mesh as it would be after applying that
- * file.
- */
-async function meshOf(
-  paths: readonly string[],
-  flags: WhoCanFlags,
-): Promise<{ readonly view: MeshView; readonly grantsFor: (...question: Question) => readonly GrantReach[] }> {
-  const { resources, config, unread } = await readMesh(paths, flags);
-  if (flags.access === undefined) return { view: viewMesh(resources, config, unread), grantsFor: () => [] };
-  const access = readAccessFile(flags.access);
-  const tokens = identityTokens(flags);
-  const granted = applyAccess(access, resources, { ...config, gateway: GATEWAY }, tokens);
-  const view = viewMesh(granted.resources, config, unread);
-  return { view, grantsFor: (...question) => grantsThatCan(access, granted, view, tokens, ...question) };
 }
 
 /**
