@@ -23,6 +23,7 @@ export interface Finding {
   readonly next?: string;
   /** A shell command that fixes the problem or shows more details. */
   readonly command?: string;
+  /** Documented GitHub behaviour that the advice relies on and that has never been verified against github.com. */
   readonly untried?: string;
   /** Whether retrying may help. */
   readonly retryable?: boolean;
@@ -116,14 +117,8 @@ const NEXT: Partial<Record<ErrorCode, string>> = {
   access_none: 'Ask the owner of the access file for a grant.',
 };
 
-interface Advice {
-  readonly next: string;
-  /** Documented GitHub behaviour that the advice relies on and that has never been verified against github.com. */
-  readonly untried?: string;
-}
-
 /** Returns the advice for an error code. */
-export function adviceFor(code: ErrorCode): Advice {
+export function adviceFor(code: ErrorCode): Required<Pick<Finding, 'next'>> & Pick<Finding, 'untried'> {
   const read = READ_ONLY[code];
   return {
     next: NEXT[code] ?? `See ${errorCodeUrl(code)}.`,

@@ -1,4 +1,5 @@
 /** Ends the session of a drill by the selected cause, and makes the operator calls that a drill needs. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { type DrillCause, RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { OperatorCall } from '../operator/client.ts';
@@ -33,51 +34,38 @@ const SECOND_MS = 1_000;
  * @throws MeshpassError `drill_proves_nothing` if the cause did not end the session, or the error that the broker
  *   returns
  */
-export async function end(cause: DrillCause, context: CauseContext): Promise<number> {
-  const { held, operator } = context;
-  switch (cause) {
-    case 'goodbye': {
-      const at = performance.now();
-      await held.client.goodbye(held.accessToken);
-      return at;
-    }
-    case 'admin': {
-      const at = performance.now();
-      await operator!.close(held.session.id);
-      return at;
-    }
-    case 'rebuild': {
-      const at = performance.now();
-      await context.rebuild();
-      return at;
-    }
-    case 'lapse': {
-      const renewal = await renewLease(held);
-      if (renewal.kind !== 'lease') throw notEnded(`it had already ended: ${renewal.cause}`);
-      const lapses = performance.now() + renewal.lease_expires_at * 1000 - renewal.at;
-      // Wait one second longer than the lease, because the broker's clock may be slower than the local one. Do not
-      // query the broker before that, because any renewal would extend the session.
-      await pause(lapses + SECOND_MS - performance.now());
-      return lapses;
-    }
-    case 'outside': {
-      const deadline = performance.now() + context.wait;
-      for (;;) {
-        const asked = performance.now();
-        if ((await renewalVerdict(held)).verdict === 'refused') return asked;
-        if (performance.now() > deadline) throw notEnded(`nothing ended it within ${context.wait / 1000} s`);
-        await pause(POLL_MS);
-      }
-    }
+export async function end(cause: DrillCause, { held, operator, rebuild, wait }: CauseContext): Promise<number> {
+  if (cause === 'lapse') return await letLapse(held);
+  if (cause === 'outside') return await waitForEnd(held, wait);
+  const at = performance.now();
+  if (cause === 'goodbye') await held.client.goodbye(held.accessToken);
+  else if (cause === 'admin') await operator!.close(held.session.id);
+  else await rebuild();
+  return at;
+}
+
+async function letLapse(held: DrillSession): Promise<number> {
+  const renewal = await renewLease(held);
+  if (renewal.kind !== 'lease') throw notEnded(`it had already ended: ${renewal.cause}`);
+  const lapses = performance.now() + renewal.lease_expires_at * 1000 - renewal.at;
+  // Wait one second longer than the lease, because the broker's clock may be slower than the local one. Do not query the
+  // broker before that, because any renewal would extend the session.
+  await pause(lapses + SECOND_MS - performance.now());
+  return lapses;
+}
+
+async function waitForEnd(held: DrillSession, wait: number): Promise<number> {
+  const deadline = performance.now() + wait;
+  for (;;) {
+    const asked = performance.now();
+    if ((await renewalVerdict(held)).verdict === 'refused') return asked;
+    if (performance.now() > deadline) throw notEnded(`nothing ended it within ${wait / 1000} s`);
+    await pause(POLL_MS);
   }
 }
 
 function notEnded(why: string): MeshpassError {
   return new MeshpassError('drill_proves_nothing', `The session was not ended: ${why}.`);
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** The operator calls that a drill makes. Each of them throws a MeshpassError with the broker's error code. */

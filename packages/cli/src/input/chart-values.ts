@@ -1,7 +1,7 @@
 /**
  * Reads the values file of the Helm chart. Only the values that affect the requirements of an installation are parsed.
  */
-import { readYaml } from '@meshpass/access';
+import { formatPlace, readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
 import { readTextFile } from './text-file.ts';
@@ -30,17 +30,16 @@ export type ChartValues = z.infer<typeof Values>;
  */
 export function readChartValues(file: string): ChartValues {
   const read = readYaml(readTextFile(file, '--values'), file);
-  const problems: string[] = [];
-  if ('problems' in read) {
-    for (const { place, message } of read.problems)
-      problems.push(`${place.file}:${place.line}:${place.column} ${message}`);
-  } else {
-    const values = Values.safeParse(read.yaml.value ?? {});
-    if (values.success) return values.data;
-    for (const { path, message } of values.error.issues) {
-      const { line, column } = read.yaml.locate(path, 'value');
-      problems.push(`${file}:${line}:${column} ${[...path, message].join('.').replace(/\.(?=[^.]*$)/, ': ')}`);
-    }
-  }
-  throw new MeshpassError('usage', `--values: ${problems.join('\n')}`);
+  if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${formatPlace(place)} ${message}`));
+  const values = Values.safeParse(read.yaml.value ?? {});
+  if (values.success) return values.data;
+  const problems = values.error.issues.map(({ path, message }) => {
+    const text = [...path, message].join('.').replace(/\.(?=[^.]*$)/, ': ');
+    return `${formatPlace(read.yaml.locate(path, 'value'))} ${text}`;
+  });
+  throw invalid(problems);
+}
+
+function invalid(problems: readonly string[]): MeshpassError {
+  return new MeshpassError('usage', `--values: ${problems.join('\n')}`);
 }

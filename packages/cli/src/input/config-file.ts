@@ -28,13 +28,15 @@ export const configFlag = text(
 export function readConfigWords({ flags }: Command, words: readonly string[], env: NodeJS.ProcessEnv): string[] {
   const file = valuesOf('--config', words).at(-1) ?? (env[flags.config?.env ?? ''] || undefined);
   if (file === undefined) return [];
-  const values = readConfig(file, readTextFile(file, '--config', 'config_invalid'), flags);
-  return Object.entries(values).flatMap(([name, given]) => {
-    const long = longFlag(name, flags[name]!);
-    if (isSet(flags[name]!, env) || valuesOf(long, words).length > 0) return [];
-    if (typeof given === 'boolean') return given ? [long] : [];
-    return given.map((word) => `${long}=${word}`);
-  });
+  const settings = readSettings(file, flags);
+  const secret = settings.find(({ flag }) => flag.isSecret);
+  if (secret && (statSync(file).mode & 0o007) !== 0)
+    throw invalid([
+      `${file} contains ${secret.key}, which may include a password, and every user of this machine can read the file. Run chmod 0640, or use the environment variable.`,
+    ]);
+  return settings.flatMap(({ key, flag, set }) =>
+    isSet(flag, env) || valuesOf(`--${key}`, words).length > 0 ? [] : set,
+  );
 }
 
 /** Returns the values of a flag on the command line. The parser uses the last one, except for lists. */
@@ -47,77 +49,62 @@ function valuesOf(long: string, words: readonly string[]): readonly string[] {
   });
 }
 
-type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>;
+interface Setting {
+  /** The name of the flag as typed on the command line, such as `no-by-name` for a flag that turns something off. */
+  readonly key: string;
+  readonly flag: Flag<unknown>;
+  /** The words that have the same effect on the command line. */
+  readonly set: readonly string[];
+}
 
-function readConfig(file: string, content: string, flags: Command['flags']): ConfigValues {
-  const read = readYaml(content, file);
+function readSettings(file: string, flags: Command['flags']): readonly Setting[] {
+  const read = readYaml(readTextFile(file, '--config', 'config_invalid'), file);
   if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${formatPlace(place)}: ${message}`));
   const { value, locate } = read.yaml;
-  if (value === null) return {};
+  if (value === null) return [];
   if (typeof value !== 'object' || Array.isArray(value))
     throw invalid([`${file}:1:1: must be a mapping of flags to values`]);
-  const known = new Map(Object.entries(flags).map(([name, flag]) => [nameOf(name, flag), [name, flag] as const]));
-  const values: Record<string, readonly string[] | boolean> = {};
+  const known = new Map(Object.entries(flags).map(([name, flag]) => [longFlag(name, flag).slice(2), flag]));
   const problems: string[] = [];
-  for (const [key, given] of Object.entries(value)) {
-    const [name, flag] = known.get(key) ?? [];
-    const problem = (part: 'key' | 'value', message: string) =>
+  const settings = Object.entries(value).flatMap(([key, given]): readonly Setting[] => {
+    const problem = (part: 'key' | 'value', message: string) => {
       problems.push(`${formatPlace(locate([key], part))}: ${message}`);
-    if (name === undefined || !flag || name === 'config') problem('key', `unknown setting "${key}"`);
-    else if (flag.isCommandLineOnly) problem('key', `"${key}" can only be set on the command line`);
-    else {
-      const words = wordsOf(flag, given);
-      if (typeof words === 'string') problem('value', `${key} ${words}`);
-      else {
-        try {
-          if (typeof words !== 'boolean') for (const word of words) checkWord(flag, word, key);
-          values[name] = words;
-        } catch (thrown) {
-          problem('value', thrown instanceof MeshpassError ? thrown.message : String(thrown));
-        }
-      }
+      return [];
+    };
+    const flag = key === 'config' ? undefined : known.get(key);
+    if (!flag) return problem('key', `unknown setting "${key}"`);
+    if (flag.isCommandLineOnly) return problem('key', `"${key}" can only be set on the command line`);
+    try {
+      return [{ key, flag, set: wordsOf(key, flag, given) }];
+    } catch (thrown) {
+      return problem('value', (thrown as Error).message);
     }
-  }
+  });
   if (problems.length > 0) throw invalid(problems);
-  refuseReadableSecret(file, flags, values);
-  return values;
+  return settings;
 }
 
 /**
- * Returns the name of a flag as typed on the command line, such as `no-by-name` for a flag that turns something off.
+ * Converts a value of the configuration file to words.
+ * @throws MeshpassError `usage` if the flag does not accept the value
  */
-function nameOf(name: string, flag: Flag<unknown>): string {
-  return longFlag(name, flag).slice(2);
-}
-
-/**
- * Converts a value from the configuration file.
- * @returns the words as they would be typed, a boolean for a toggle, or a message that describes the problem
- */
-function wordsOf({ value, kind }: Flag<unknown>, given: unknown): readonly string[] | boolean | string {
-  if (value === undefined) return typeof given === 'boolean' ? given : 'must be true or false';
+function wordsOf(key: string, { value, kind, choices, read }: Flag<unknown>, given: unknown): readonly string[] {
+  const wrong = (what: string) => new MeshpassError('usage', `${key} must be ${what}`);
+  if (value === undefined) {
+    if (typeof given !== 'boolean') throw wrong('true or false');
+    return given ? [`--${key}`] : [];
+  }
   const items: readonly unknown[] = Array.isArray(given) ? given : [given];
   if (!items.every((one) => ['string', 'number', 'boolean'].includes(typeof one)))
-    return 'must be a string, a number, or a list of these';
-  const words = items.map(String);
-  if (kind === 'list') return words;
-  if (value.endsWith(',...>')) return [words.join(',')];
-  return Array.isArray(given) ? 'must be a single string or number' : words;
-}
-
-function checkWord(flag: Flag<unknown>, word: string, key: string): void {
-  if (flag.choices && !flag.choices.includes(word))
-    throw new MeshpassError('usage', `${key} must be one of ${flag.choices.join(', ')}`);
-  flag.read(word, key, []);
-}
-
-function refuseReadableSecret(file: string, flags: Command['flags'], values: ConfigValues): void {
-  const secret = Object.keys(values).find((name) => flags[name]?.isSecret);
-  if (secret === undefined || (statSync(file).mode & 0o007) === 0) return;
-  throw new MeshpassError(
-    'config_invalid',
-    `${file} contains ${nameOf(secret, flags[secret]!)}, which may include a password, and every user of this machine can read the file. Run chmod 0640, or use the environment variable.`,
-  );
+    throw wrong('a string, a number, or a list of these');
+  const isJoined = value.endsWith(',...>');
+  if (Array.isArray(given) && kind !== 'list' && !isJoined) throw wrong('a single string or number');
+  const words = isJoined ? [items.join(',')] : items.map(String);
+  for (const word of words) {
+    if (choices && !choices.includes(word)) throw wrong(`one of ${choices.join(', ')}`);
+    read(word, key, []);
+  }
+  return words.map((word) => `--${key}=${word}`);
 }
 
 function invalid(problems: readonly string[]): MeshpassError {
