@@ -1,7 +1,7 @@
 /** Defines the context of the installation checks, and helpers that query the cluster. */
 import type { KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 
-/** Where the parts of an installation are, or will be. */
+/** Locates the parts of an installation that exists or is planned. */
 export interface Installation {
   /** The namespace of the Helm release. */
   readonly namespace: string;

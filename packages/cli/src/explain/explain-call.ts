@@ -15,7 +15,7 @@ import { evaluateForCaller, findTargets, sessionAccess, UnknownOperationError, w
 
 type Verdict = 'allowed' | 'refused' | 'unknown';
 
-/** What a single hop does with the call. */
+/** Describes what a single hop does with the call. */
 interface Hop {
   readonly hop: 'workspace' | 'edge and gateway' | 'workload';
   readonly verdict: Verdict;

@@ -70,7 +70,7 @@ async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args &
   return { json: diffJson(diff), text, exit: exitCodeOf(diff, options.exitCode) };
 }
 
-/** What calls inside the mesh and calls from outside may do before and after. */
+/** Compares the calls inside the mesh and those from outside. */
 interface Diff extends Comparison {
   readonly outside: OutsideComparison;
   /** Describes the objects that have no namespace. */
