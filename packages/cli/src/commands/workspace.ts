@@ -14,6 +14,8 @@ import { AGENT_ENV, HOSTS_ENV, output } from '../command/shared-flags.ts';
 import { withSnakeCaseTwins } from '../output/json.ts';
 import { formatStatus } from '../output/status-text.ts';
 
+const shared = { env: AGENT_ENV, page: 'docs/agent.md' };
+
 export const commands = {
   down: defineCommand({
     about: 'Also removes the files of a crashed agent. Exits with 0 if no agent is running.',
@@ -30,9 +32,8 @@ export const commands = {
   }),
   status: defineCommand({
     flags: { output },
-    env: AGENT_ENV,
     examples: ['meshpass status', 'meshpass status --output json'],
-    page: 'docs/agent.md',
+    ...shared,
     run: async () => {
       const status = await fetchAgentStatus();
       const offers = await listRequestableGrants();
@@ -84,9 +85,8 @@ export const commands = {
       ),
       output,
     },
-    env: AGENT_ENV,
     examples: ['eval "$(meshpass env)"', 'docker run --env-file <(meshpass env --container) IMAGE'],
-    page: 'docs/agent.md',
+    ...shared,
     run: async ({ container }) => {
       const variables = besideOwn(await requestLocalAgent<Record<string, string>>({ command: 'env', container }));
       const text = () => (container ? envFileLines(variables) : formatShellExports(variables)).trimEnd();
@@ -99,9 +99,8 @@ export const commands = {
       audience: text('<audience>', 'audience of the token, for example sts.amazonaws.com', { required: true }),
       output,
     },
-    env: AGENT_ENV,
     examples: ['meshpass token --audience sts.amazonaws.com'],
-    page: 'docs/agent.md',
+    ...shared,
     run: async ({ audience }) => {
       const { token, expiresIn } = await requestLocalAgent<{ token: string; expiresIn: number }>({
         command: 'token',

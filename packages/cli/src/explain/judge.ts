@@ -17,28 +17,28 @@ type ExplainCaller = Pick<ExplainResponse, 'claims' | 'principals' | 'trustDomai
 /** The destination of the call. */
 export type CallDestination = Pick<ReachableService, 'host' | 'port' | 'protocol' | 'spiffe_ids'>;
 
-/** Returns the default shape of a mesh with the given domains. */
-export const defaultMeshShape = (trustDomain: string, clusterDomain: string) => ({
-  trustDomain,
-  clusterDomain,
-  rootNamespace: 'istio-system',
-  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15_443 },
-});
-
 /** Extracts the cluster domain from a host name of the form `NAME.NAMESPACE.svc.DOMAIN`. */
 export function clusterDomainOf(host: string): string {
   return host.split('.').slice(3).join('.') || 'cluster.local';
 }
 
-/** Returns the settings that sidecars use to recognize the session's identity token. */
-export function toIdentityTokens({ claims, tokenHeader }: Pick<ExplainCaller, 'claims' | 'tokenHeader'>) {
+/** Returns the settings with which the grants of a session are compiled, as far as a workspace knows them. */
+export function sessionSettings({ trustDomain, claims, tokenHeader }: ExplainCaller, host: string) {
   const { iss, aud } = claims;
   const [audience] = Array.isArray(aud) ? (aud as unknown[]) : [aud];
   return {
-    issuer: typeof iss === 'string' ? iss : 'https://broker.invalid',
-    audience: typeof audience === 'string' ? audience : 'meshpass',
-    header: tokenHeader,
-    jwks: PLACEHOLDER_JWKS,
+    shape: {
+      trustDomain,
+      clusterDomain: clusterDomainOf(host),
+      rootNamespace: 'istio-system',
+      gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15_443 },
+    },
+    tokens: {
+      issuer: typeof iss === 'string' ? iss : 'https://broker.invalid',
+      audience: typeof audience === 'string' ? audience : 'meshpass',
+      header: tokenHeader,
+      jwks: PLACEHOLDER_JWKS,
+    },
   };
 }
 
@@ -55,8 +55,7 @@ export function evaluateForCaller(
 ): CanI {
   const { trustDomain, claims, principals, session } = asking;
   const only = { ...access, grants: access.grants.flatMap((one) => (one.name === grant ? [narrowed(one, to)] : [])) };
-  const tokens = toIdentityTokens(asking);
-  const shape = defaultMeshShape(trustDomain, clusterDomainOf(to.host));
+  const { shape, tokens } = sessionSettings(asking, to.host);
   const { resources } = applyAccess(only, sessionMesh([to]), shape, tokens);
   const [service, namespace] = to.host.split('.');
   const principal = principals[grant]?.replace(/^spiffe:\/\//, '') ?? `${trustDomain}/ns/meshpass-${grant}/sa/holder`;

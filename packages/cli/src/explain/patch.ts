@@ -26,12 +26,11 @@ import { meets } from './explain-call.ts';
 import {
   type CallDestination,
   clusterDomainOf,
-  defaultMeshShape,
   evaluateForCaller,
   findTargets,
   isOfService,
   sessionMesh,
-  toIdentityTokens,
+  sessionSettings,
 } from './judge.ts';
 
 /**
@@ -271,8 +270,7 @@ function widens(
       return heldToo ?? { ...to, port };
     }),
   );
-  const shape = defaultMeshShape(known.trustDomain, clusterDomainOf(to.host));
-  const tokens = toIdentityTokens(known);
+  const { shape, tokens } = sessionSettings(known, to.host);
   const { resources } = applyAccess(old, mesh, shape, tokens);
   const { reach } = planChange({ access: fresh, inForce: old, cluster: resources, shape, tokens });
   const gained = reach.flatMap(({ does, what, service }) => (does === 'gains' ? [`${what} on ${service}`] : []));

@@ -88,7 +88,7 @@ export async function readCluster(
 export async function readObjects(http: Client, options: { readonly others?: boolean } = {}): Promise<ClusterObjects> {
   const lists = await Promise.all(COLLECTIONS.map((collection) => list(http, collection)));
   const discovered = options.others ? await listOthers(http) : { lists: [], unlisted: [] };
-  const loaded = [...lists, ...discovered.lists].flat().map(({ object, name }) => loadObject(object, name));
+  const loaded = [...lists, ...discovered.lists].flat();
   return {
     resources: loaded.flatMap(({ resources }) => resources),
     problems: loaded.flatMap(({ problems }) => problems),
@@ -104,6 +104,8 @@ async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
   return new Set(groups.flatMap(({ versions = [] }) => versions.map(({ groupVersion }) => groupVersion ?? '')));
 }
 
+type Loaded = ReturnType<typeof loadObject>;
+
 /**
  * Uses API discovery to list all objects in the traffic groups whose kinds are not in COLLECTIONS. These include
  * Gateway API routes and Ingresses. Discovery is needed because a cluster may not have those kinds, and because the
@@ -111,7 +113,7 @@ async function groupVersions(http: Client): Promise<ReadonlySet<string>> {
  */
 async function listOthers(
   http: Client,
-): Promise<{ readonly lists: readonly (readonly Listed[])[]; readonly unlisted: ClusterObjects['unlisted'] }> {
+): Promise<{ readonly lists: readonly (readonly Loaded[])[]; readonly unlisted: ClusterObjects['unlisted'] }> {
   const understood = new Set(COLLECTIONS.map(({ apiVersion, kind }) => `${groupOf(apiVersion)}/${kind}`));
   const found = new Map<string, Collection>();
   for (const apiVersion of [...(await groupVersions(http))].filter((one) => TRAFFIC_GROUPS.test(one))) {
@@ -125,7 +127,7 @@ async function listOthers(
         found.set(key, of(apiVersion, kind, name));
     }
   }
-  const lists: (readonly Listed[])[] = [];
+  const lists: (readonly Loaded[])[] = [];
   const unlisted: { readonly apiVersion: string; readonly kind: string }[] = [];
   for (const collection of found.values()) {
     const { apiVersion, kind } = collection;
@@ -143,17 +145,12 @@ function groupOf(apiVersion: string): string {
   return apiVersion.slice(0, apiVersion.indexOf('/'));
 }
 
-interface Listed {
-  readonly object: object;
-  readonly name: string;
-}
-
 /**
  * Lists the objects of a kind. Returns an empty list if the kind is not installed, such as `TrafficExtension` before
  * Istio 1.30.
  */
-async function list(http: Client, { apiVersion, kind, path, query }: Collection): Promise<readonly Listed[]> {
-  const found: Listed[] = [];
+async function list(http: Client, { apiVersion, kind, path, query }: Collection): Promise<readonly Loaded[]> {
+  const found: Loaded[] = [];
   let next: string | undefined;
   do {
     const answer = await http
@@ -178,7 +175,7 @@ async function list(http: Client, { apiVersion, kind, path, query }: Collection)
       if (typeof item !== 'object' || item === null) continue;
       const { metadata } = item as { readonly metadata?: { readonly name?: string; readonly namespace?: string } };
       const name = [kind, metadata?.namespace, metadata?.name].filter((part) => part !== undefined).join('/');
-      found.push({ object: { apiVersion, kind, ...item }, name });
+      found.push(loadObject({ apiVersion, kind, ...item }, name));
     }
     next = page.metadata?.continue || undefined;
   } while (next !== undefined);
