@@ -1,11 +1,11 @@
 /** Builds the parser for the command tree. Only the definition of the selected command is loaded. */
+
+import { pageUrl } from '@meshpass/identity/documentation/url';
 import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
 import type { Command } from './define.ts';
 import { type Argument, type Flag, isSet, longFlag } from './flag.ts';
-import { formatFlag, formatHelpFooter, UNKNOWN } from './help.ts';
-import type { ExitCode } from './outcome.ts';
-import { printAnswer } from './outcome.ts';
+import { EXIT_CODES, type ExitCode, printAnswer } from './outcome.ts';
 import { type Group, isLeaf, type Node } from './tree.ts';
 
 /**
@@ -24,41 +24,33 @@ export function buildParser(
   program
     // Errors are reported by reportFailure(), in the format given by --output.
     .configureOutput({ outputError: () => {} })
-    .configureHelp({ optionDescription: (option) => DESCRIPTIONS.get(option) ?? option.description })
+    .configureHelp({ optionDescription: ({ description }) => description })
     .exitOverride();
-  addNode(program, root, path, { command, done });
+  addNode(program, root);
+  const subcommand = (parser: Commander, name: string) => parser.commands.find((one) => one.name() === name)!;
+  if (command) addDefinition(path.reduce(subcommand, program), command, done);
   return program;
 }
 
-interface Selected {
-  readonly command: Command | undefined;
-  readonly done: (code: ExitCode | undefined) => void;
-}
-
-const DESCRIPTIONS = new WeakMap<Option, string>();
-
-function addNode(parser: Commander, node: Node, path: readonly string[] | undefined, selected: Selected): void {
+function addNode(parser: Commander, node: Node): void {
   parser.description(node.summary);
-  if (!isLeaf(node)) {
-    parser
-      .helpCommand(false)
-      .addHelpText('after', () => formatHelpFooter({ exitCodes: { 4: UNKNOWN }, env: {}, ...node }));
-    for (const [name, child] of Object.entries(node.children)) {
-      const isOnPath = path?.[0] === name;
-      const below = parser.command(name);
-      if (child.heading !== undefined) below.helpGroup(`${child.heading}:`);
-      addNode(below, child, isOnPath ? path.slice(1) : undefined, selected);
-    }
-  } else if (path !== undefined && selected.command) addDefinition(parser, node.summary, selected.command, selected);
+  if (isLeaf(node)) return;
+  parser
+    .helpCommand(false)
+    .addHelpText('after', () => formatHelpFooter({ exitCodes: { 4: UNKNOWN }, env: {}, ...node }));
+  for (const [name, child] of Object.entries(node.children)) {
+    const below = parser.command(name);
+    if (child.heading !== undefined) below.helpGroup(`${child.heading}:`);
+    addNode(below, child);
+  }
 }
 
 function addDefinition(
   parser: Commander,
-  summary: string,
   { about, args, flags, ...command }: Command,
-  { done }: Selected,
+  done: (code: ExitCode | undefined) => void,
 ): void {
-  parser.description(about === undefined ? summary : `${summary}\n\n${about}`);
+  if (about !== undefined) parser.description(`${parser.description()}\n\n${about}`);
   for (const [name, argument] of Object.entries(args)) parser.addArgument(argumentOf(name, argument));
   for (const [name, flag] of Object.entries(flags)) parser.addOption(optionOf(name, flag));
   parser.addHelpText('after', () => formatHelpFooter(command));
@@ -79,8 +71,7 @@ function argumentOf(name: string, { summary, isRequired, isVariadic, choices }: 
 
 function optionOf(name: string, flag: Flag<unknown>): Option {
   const long = longFlag(name, flag);
-  const option = new Option(flag.value === undefined ? long : `${long} ${flag.value}`, flag.summary);
-  DESCRIPTIONS.set(option, formatFlag(flag));
+  const option = new Option(flag.value === undefined ? long : `${long} ${flag.value}`, formatFlag(flag));
   if (isSet(flag, process.env)) option.env(flag.env!);
   if (flag.isRequired) option.makeOptionMandatory();
   if (flag.choices) option.choices(flag.choices);
@@ -89,4 +80,46 @@ function optionOf(name: string, flag: Flag<unknown>): Option {
   else if (flag.kind === 'on') option.default(false);
   else if (flag.default !== undefined) option.default(flag.read(flag.default, long, undefined));
   return option;
+}
+
+// Formats the sections that all help texts have in common.
+
+/** Formats a flag, for example as `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
+function formatFlag({ summary, choices, isRequired, default: value, defaultText, env }: Flag<unknown>): string {
+  const byDefault = defaultText ?? value;
+  const more = [
+    ...(isRequired ? ['required'] : []),
+    ...(choices ? [`one of: ${choices.join(', ')}`] : []),
+    ...(byDefault !== undefined ? [`default: ${byDefault}`] : []),
+    ...(env !== undefined ? [`env: ${env}`] : []),
+  ];
+  return more.length === 0 ? summary : `${summary} (${more.join('; ')})`;
+}
+
+/** The meaning of exit code 4, which only policy commands use. */
+const UNKNOWN = 'policy commands: unknown, because a deciding policy cannot be evaluated';
+
+/** Formats the end of the help text, which follows the flags of a command or the commands of a group. */
+function formatHelpFooter(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
+  const variables = Object.entries(command.env);
+  const width = Math.max(...variables.map(([name]) => name.length));
+  return [
+    ...(variables.length > 0
+      ? ['', 'Environment:', ...variables.map(([name, meaning]) => `  ${name.padEnd(width)}  ${meaning}`)]
+      : []),
+    '',
+    'Exit codes:',
+    ...exitCodesOf(command).map(([code, meaning]) => `  ${code}  ${meaning}`),
+    '',
+    'Examples:',
+    ...command.examples.map((line) => `  ${line}`),
+    '',
+    `More: ${pageUrl(command.page)}. Every error has a [code], explained in ${pageUrl('docs/troubleshooting.md')}.`,
+  ].join('\n');
+}
+
+/** Lists the exit codes of a command and their meanings. */
+export function exitCodesOf({ exitCodes }: Pick<Command, 'exitCodes'>): readonly (readonly [ExitCode, string])[] {
+  const all = { ...EXIT_CODES, ...exitCodes };
+  return Object.entries(all).map(([code, meaning]) => [Number(code) as ExitCode, meaning]);
 }

@@ -3,8 +3,8 @@
 import { existsSync } from 'node:fs';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { exitCodesOf } from '../../src/command/build.ts';
 import { longFlag } from '../../src/command/flag.ts';
-import { exitCodesOf } from '../../src/command/help.ts';
 import { run, TREE } from '../../src/program.ts';
 import { allCommands, groups, helpOf, parse, wordsOf } from './help-of.ts';
 
