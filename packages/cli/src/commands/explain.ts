@@ -57,11 +57,7 @@ export const command = defineCommand({
  * @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid`
  */
 async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<Answer> {
-  if (options.last && (options.method !== 'GET' || options.header.length > 0))
-    throw new MeshpassError('usage', '--last uses the method of the refused request. Pass a URL for a different call.');
-  const { call, request } = options.last
-    ? await lastRefused(url)
-    : { call: asked(url, options.method, options.header) };
+  const { call, request } = await wantedCall(url, options);
   const { protocol: _, ...wanted } = call;
   const known = await requestLocalAgent<ExplainResponse>({ command: 'explain', call: wanted });
   const files = options.access === undefined ? undefined : readAccessFiles(options.access, '--access');
@@ -99,23 +95,25 @@ function patchAnswer(input: Omit<PatchInput, 'files'>, files: AccessFiles | unde
   return { json: patch, text };
 }
 
-function asked(urls: readonly string[], method: string, headers: readonly string[]): WantedCall {
-  if (urls.length !== 1) throw new MeshpassError('usage', 'Pass exactly one URL, or --last.');
-  return parseWantedCall(urls[0]!, method, headers);
-}
-
-interface LastRefused {
-  readonly call: WantedCall;
-  /** The request ID, which also appears in the audit log. */
-  readonly request?: string;
-}
-
-async function lastRefused(urls: readonly string[]): Promise<LastRefused> {
+/**
+ * Returns the call to explain and, if it is the last refused one, its request ID, which also appears in the audit log.
+ * @throws MeshpassError `usage`, `agent_not_running`, `not_found`
+ */
+async function wantedCall(
+  urls: readonly string[],
+  { last, method, header }: OptionsOf<typeof flags>,
+): Promise<{ readonly call: WantedCall; readonly request?: string | undefined }> {
+  if (!last) {
+    if (urls.length !== 1) throw new MeshpassError('usage', 'Pass exactly one URL, or --last.');
+    return { call: parseWantedCall(urls[0]!, method, header) };
+  }
+  if (method !== 'GET' || header.length > 0)
+    throw new MeshpassError('usage', '--last uses the method of the refused request. Pass a URL for a different call.');
   if (urls.length > 0) throw new MeshpassError('usage', 'Pass either a URL or --last, not both.');
   const { refusals } = await fetchAgentStatus();
   const { call, request } = refusals.find((one) => one.call !== undefined) ?? {};
   if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started. Pass a URL.');
-  return { call: parseWantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
+  return { call: parseWantedCall(call.url, call.method, []), request };
 }
 
 /** Whether a host resolves to an address other than this workspace's own listeners. */

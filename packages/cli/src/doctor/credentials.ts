@@ -4,7 +4,7 @@ import type { AgentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import type { HostEnvironment } from '@meshpass/agent/session/discover';
-import { type Credentials, enrol, generateDpopKey } from '@meshpass/agent/session/enrol';
+import { enrol, generateDpopKey } from '@meshpass/agent/session/enrol';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type Finding, failed, ok, skipped, warning } from '../diagnosis/finding.ts';
@@ -55,7 +55,8 @@ export async function checkEnrolment({ config, ca, now }: DoctorOptions, proof: 
     const edge = await checkEdge(enrolled.mesh.edge, ca, svid && { cert: svid.chain, key: svid.privateKey });
     await client.goodbye(enrolled.accessToken);
     found.session = opened(enrolled.session.grants.length);
-    found.credentials = ok(issued(enrolled));
+    const certificates = enrolled.svids.size === 1 ? 'a certificate' : `${enrolled.svids.size} certificates`;
+    found.credentials = ok(`istiod signed ${certificates}; the broker signed a token.`);
     found.edge = edge;
   } catch (thrown) {
     const error = toMeshpassError(thrown);
@@ -66,10 +67,6 @@ export async function checkEnrolment({ config, ca, now }: DoctorOptions, proof: 
     client.close();
   }
   return found;
-}
-
-function issued({ svids }: Credentials): string {
-  return `istiod signed ${svids.size === 1 ? 'a certificate' : `${svids.size} certificates`}; the broker signed a token.`;
 }
 
 /**

@@ -172,13 +172,15 @@ function untried({ cluster, operator, inside }: DrillOptions, targets: readonly 
   const rows: DrillRow[] = [];
   const not = (part: DrillRow['part'], layer: DrillLayer, tried: string, needed: string) =>
     rows.push(row(part, { layer, tried }, 'not_tried', `requires ${needed}`));
-  const service = (protocol: string) => `a granted ${protocol} service that has a workload`;
+  const none = (tried: string) =>
+    rows.push(
+      row('connections', { layer: 'edge', tried }, 'not_tried', 'no granted service of this kind has a workload'),
+    );
   if (!targets.some(({ path }) => path !== undefined)) {
-    not('connections', 'edge', 'open HTTP/1.1 keep-alive connection', service('HTTP'));
-    not('connections', 'edge', 'open HTTP/2 stream', service('HTTP'));
+    none('open HTTP/1.1 keep-alive connection');
+    none('open HTTP/2 stream');
   }
-  if (!targets.some(({ path }) => path === undefined))
-    not('connections', 'edge', 'open TCP connection', service('TCP'));
+  if (!targets.some(({ path }) => path === undefined)) none('open TCP connection');
   const within = 'running inside the cluster with';
   if (!inside.gateway)
     not('replays', 'mesh gateway', 'SVID and identity token, past the edge', `${within} --inside-gateway`);

@@ -79,15 +79,8 @@ function reserve(path: string): number {
 }
 
 /** Sends the browser to GitHub, and waits until GitHub redirects it back with a code. */
-async function codeOf({
-  web,
-  organization,
-  name,
-  url,
-  port,
-  patienceMs,
-  onStart,
-}: RegisterAppOptions): Promise<string> {
+async function codeOf(options: RegisterAppOptions): Promise<string> {
+  const { web, organization, name, url, port, patienceMs } = options;
   const account =
     organization === undefined ? '/settings' : `/organizations/${encodeURIComponent(organization)}/settings`;
   const action = `${web.replace(/\/+$/, '')}${account}/apps/new`;
@@ -103,7 +96,7 @@ async function codeOf({
     done: 'GitHub has registered the App. The terminal shows the next steps.',
     late: 'The browser did not return from GitHub, and nothing was stored. If GitHub registered the App, delete it on its page and try again.',
   });
-  onStart(redirect.start);
+  options.onStart(redirect.start);
   return (await redirect.answer).searchParams.get('code') ?? '';
 }
 
