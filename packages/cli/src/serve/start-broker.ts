@@ -27,7 +27,7 @@ import { keyFileStorage, openKeySecret } from '@meshpass/broker/core/token/key-s
 import { createRateLimiter } from '@meshpass/broker/core/watch/rate-limiter';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
 import { createLogoutVerifier } from '@meshpass/broker/issuers/oidc/logout-token';
-import { type ActiveLabel, createActiveLabel } from '@meshpass/broker/mesh/kubernetes/active-label';
+import { createActiveLabel } from '@meshpass/broker/mesh/kubernetes/active-label';
 import { connectKubernetes } from '@meshpass/broker/mesh/kubernetes/http';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
 import { createDecisionQueue, createSessionDirectory, followFeed } from '@meshpass/edge';
@@ -125,7 +125,11 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   });
   const edgeFlags = edgeFlagsOf(options);
   const github = askGithub(options);
-  const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'failed to write the Pod label'));
+  const pod = options.activeLabel;
+  const http = pod && (await connectKubernetes(kubeconfig));
+  begun.defer(() => http?.close());
+  const onFailure = (err: unknown) => log.warn({ err }, 'failed to write the Pod label');
+  const activeLabel = http && createActiveLabel({ http, namespace: pod.namespace, pod: pod.name, onFailure });
   begun.defer(() => activeLabel?.close());
   // If the container was restarted, the Pod may still have the active label from before the restart.
   activeLabel?.set(false);
@@ -185,26 +189,6 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   if (!lost) return;
   endSoon();
   throw lost;
-}
-
-/**
- * Creates the writer for the Pod's active label, or returns undefined if the flag is not set.
- * @throws MeshpassError `config_invalid`
- */
-async function activeLabelOf(
-  { activeLabel: pod, kubeconfig }: Pick<ServeOptions, 'activeLabel' | 'kubeconfig'>,
-  onFailure: (cause: unknown) => void,
-): Promise<ActiveLabel | undefined> {
-  if (pod === undefined) return undefined;
-  const http = await connectKubernetes(kubeconfig);
-  const label = createActiveLabel({ http, namespace: pod.namespace, pod: pod.name, onFailure });
-  return {
-    ...label,
-    close: () => {
-      label.close();
-      http.close();
-    },
-  };
 }
 
 /**
