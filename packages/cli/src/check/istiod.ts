@@ -7,7 +7,8 @@ import { checkExpiry } from './certificates.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
 /** Checks that istiod is ready and that all of its Pods run the same version. */
-export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext): Promise<Finding> {
+export async function checkIstiod(context: CheckContext): Promise<Finding> {
+  const { http, rootNamespace, istiod } = context;
   const slices = await list(http, `/apis/discovery.k8s.io/v1/namespaces/${rootNamespace}/endpointslices`, {
     'kubernetes.io/service-name': istiod,
   });
@@ -25,7 +26,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
         command: `kubectl -n ${rootNamespace} get pods,services -l app=istiod`,
       },
     );
-  const versions = await istiodVersions({ http, rootNamespace });
+  const versions = await istiodVersions(context);
   const told = versions.length === 0 ? 'unknown version' : versions.join(', ');
   if (versions.length > 1)
     return warning(`${versions.length} versions of istiod are running: ${told}.`, {
@@ -37,10 +38,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
 }
 
 /** Lists the versions of the istiod Pods according to their image tags. Images without a version tag are ignored. */
-async function istiodVersions({
-  http,
-  rootNamespace,
-}: Pick<CheckContext, 'http' | 'rootNamespace'>): Promise<readonly string[]> {
+async function istiodVersions({ http, rootNamespace }: CheckContext): Promise<readonly string[]> {
   const pods = await list(http, `/api/v1/namespaces/${rootNamespace}/pods`, { app: 'istiod' });
   return [...new Set(pods.flatMap(versionsOf))].sort();
 }

@@ -3,7 +3,12 @@ import { argument, type Flag, longFlag } from '../command/flag.ts';
 import { type Group, isLeaf, type Node } from '../command/tree.ts';
 
 /** The functions that build the completion script for each shell. */
-export const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
+export const SCRIPTS = {
+  bash: bashScript,
+  // To be sourced after compinit.
+  zsh: (commands: readonly CommandCompletion[]) => `autoload -Uz bashcompinit && bashcompinit\n${bashScript(commands)}`,
+  fish: fishScript,
+};
 
 /**
  * Defines the `meshpass completion` command.
@@ -104,7 +109,7 @@ function bashScript(commands: readonly CommandCompletion[]): string {
       .map(({ long, value }) => `    '${path} ${long}') ${bashValue(value)} ; return ;;`),
   );
   const words = commands.map(({ path, children, flags, args }) => {
-    const plain = [...children.map(({ name }) => name), ...choicesOf(args)].join(' ');
+    const plain = [...children.map(({ name }) => name), ...(typeof args === 'object' ? args.choices : [])].join(' ');
     const files = args === 'file' ? ' files=1' : '';
     return `    '${path}') plain='${plain}' flags='${flags.map(({ long }) => long).join(' ')}'${files} ;;`;
   });
@@ -136,24 +141,12 @@ complete -o default -F _meshpass meshpass
 `;
 }
 
-/**
- * Builds the zsh completion script.
- * @returns a script to source after compinit
- */
-function zshScript(commands: readonly CommandCompletion[]): string {
-  return `autoload -Uz bashcompinit && bashcompinit\n${bashScript(commands)}`;
-}
-
 /** Builds the shell code that completes a value. If the code offers no candidates, bash completes file names. */
 function bashValue(value: ValueKind): string {
   if (value === 'file') return ':';
   if (value === 'directory') return `COMPREPLY=($(compgen -d -- "$cur"))`;
   if (value === 'word' || value === 'nothing') return 'compopt +o default 2>/dev/null';
   return `COMPREPLY=($(compgen -P "$given" -W '${value.choices.join(' ')}' -- "$cur"))`;
-}
-
-function choicesOf(value: ValueKind): readonly string[] {
-  return typeof value === 'object' ? value.choices : [];
 }
 
 // Builds the completion script for fish.

@@ -6,23 +6,14 @@ const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z]+)+$/;
 
 /** Returns a copy of a value in which each camelCase field is followed by the same field in snake_case. */
 export function withSnakeCaseTwins(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value, (_, member) => (isRecord(member) ? twinned(member) : member)));
+  return JSON.parse(JSON.stringify(value, (_, member) => twinned(member)));
 }
 
-function twinned(record: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(
-    Object.entries(record).flatMap(([name, value]) => {
-      const twin = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-      return CAMEL_CASE.test(name)
-        ? [
-            [name, value],
-            [twin, value],
-          ]
-        : [[name, value]];
-    }),
-  );
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+function twinned(member: unknown): unknown {
+  if (typeof member !== 'object' || member === null || Array.isArray(member)) return member;
+  const fields = Object.entries(member).flatMap(([name, value]) => {
+    const twin = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    return (CAMEL_CASE.test(name) ? [name, twin] : [name]).map((one) => [one, value]);
+  });
+  return Object.fromEntries(fields);
 }

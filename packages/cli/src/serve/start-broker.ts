@@ -187,16 +187,9 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   begun.defer(() => edge?.close());
   lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
   if (!lost) return;
-  endSoon();
-  throw lost;
-}
-
-/**
- * Exits the process after a short delay. Another broker is active now, and it should not have to wait for the
- * connections that this process still has open.
- */
-function endSoon(): void {
+  // Another broker is active now, and it should not have to wait for the connections that this process still has open.
   setTimeout(() => process.exit(EXIT.unavailable), LAST_WORDS_MS).unref();
+  throw lost;
 }
 
 function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {

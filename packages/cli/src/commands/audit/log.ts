@@ -80,16 +80,13 @@ async function tail(options: OptionsOf<typeof tailFlags>): Promise<void> {
   let { rows, next } = await page(`last=${Math.min(Math.max(options.lines, 1), MAX_PAGE)}`);
   for (const row of options.lines === 0 ? [] : rows) print(row);
   // Print this to stderr, because programs read the rows from stdout.
-  if (rows.length === 0) console.error(noRows(options.session));
+  const where = options.session === undefined ? ' yet' : ` for session ${options.session}`;
+  if (rows.length === 0) console.error(`The audit log has no rows${where}.`);
   while (options.follow) {
     if (rows.length < MAX_PAGE) await pause(FOLLOW_MS);
     ({ rows, next } = await page(`after=${next}&limit=${MAX_PAGE}`));
     for (const row of rows) print(row);
   }
-}
-
-function noRows(session: string | undefined): string {
-  return session === undefined ? 'The audit log has no rows yet.' : `The audit log has no rows for session ${session}.`;
 }
 
 interface Pruned {

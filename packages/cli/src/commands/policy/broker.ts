@@ -70,7 +70,10 @@ export const commands = {
     page: 'docs/access/ways-to-change-access.md',
     run: async (options) => {
       const history = (await (await asAuthor(options))('GET', '/policy/history')) as History;
-      return { json: history, text: () => historyLines(history) };
+      const { versions } = history;
+      const none = ['No access file was applied by plan. The file on disk is in effect.'];
+      const columns = ['version', 'time', 'by', 'plan', 'reason'];
+      return { json: history, text: () => (versions.length === 0 ? none : formatTable(versions, columns)) };
     },
   }),
   rollback: defineCommand({
@@ -141,11 +144,6 @@ function filesOf(path: string): { readonly main: string; readonly files: Readonl
     },
   });
   return { main: basename(real[0]!), files };
-}
-
-function historyLines({ versions }: History): readonly string[] {
-  if (versions.length === 0) return ['No access file was applied by plan. The file on disk is in effect.'];
-  return formatTable(versions, ['version', 'time', 'by', 'plan', 'reason']);
 }
 
 /**

@@ -92,7 +92,9 @@ async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCod
     printErrorLines(`Wrote the findings to ${flags.baseline}.`);
     return linted.problems.length > 0 ? EXIT.usage : EXIT.ok;
   }
-  if (flags.output === 'text') printProblems(linted);
+  if (flags.output === 'text')
+    for (const { code, place, message } of linted.problems)
+      printErrorLines(`${place.file}:${place.line}:${place.column} error ${code} ${message}`);
   process.stdout.write(print(linted, given.files, flags.output));
   return exitCode(linted, flags.failOn);
 }
@@ -129,12 +131,6 @@ function print(linted: LintedFiles, files: readonly ManifestFile[], form: LintFl
       );
       return printText(linted, { sources, colour: hasColour() });
     }
-  }
-}
-
-function printProblems({ problems }: LintedFiles): void {
-  for (const { code, place, message } of problems) {
-    printErrorLines(`${place.file}:${place.line}:${place.column} error ${code} ${message}`);
   }
 }
 
