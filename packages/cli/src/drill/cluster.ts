@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import type { Svid } from '@meshpass/agent/session/enrol';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
-import { createKubernetes, type Kubernetes } from '@meshpass/broker/mesh/kubernetes/kubernetes';
+import { createKubernetes } from '@meshpass/broker/mesh/kubernetes/kubernetes';
 import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-policy';
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
@@ -35,7 +35,11 @@ export async function openCluster(kubeconfig: string, rootNamespace: string) {
         try {
           // Kubernetes caches token reviews for ten seconds, so each review uses a new token.
           const tokens: string[] = [];
-          for (let left = TOKENS; left > 0; left -= 1) tokens.push(await mint(api, spiffeId));
+          for (let left = TOKENS; left > 0; left -= 1) {
+            const token = await api.requestToken(accountOf(spiffeId), AUDIENCE);
+            if (token === undefined) throw new Error('the ServiceAccount does not exist');
+            tokens.push(token);
+          }
           const use = async (): Promise<Verdict> => {
             const token = tokens.length > 1 ? tokens.pop()! : tokens[0]!;
             const name = await api.reviewToken(token, AUDIENCE);
@@ -85,12 +89,6 @@ export async function openCluster(kubeconfig: string, rootNamespace: string) {
       }),
     close: () => http.close(),
   };
-}
-
-async function mint(api: Kubernetes, spiffeId: string): Promise<string> {
-  const token = await api.requestToken(accountOf(spiffeId), AUDIENCE);
-  if (token === undefined) throw new Error('the ServiceAccount does not exist');
-  return token;
 }
 
 function accountOf(spiffeId: string) {

@@ -59,7 +59,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   const startedAt = new Date().toISOString();
   const { progress, cause, cluster, operator } = options;
   progress('opening a session');
-  const held = await openSession(options);
+  const held = await openDrillSession(options, await options.proofs.proof());
   let second: DrillSession | undefined;
   let beating: NodeJS.Timeout | undefined;
   try {
@@ -138,13 +138,10 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   }
 }
 
-async function openSession(options: DrillOptions): Promise<DrillSession> {
-  return await openDrillSession(options, await options.proofs.proof());
-}
-
 async function openAgain(options: DrillOptions): Promise<DrillSession> {
-  return await openSession(options).catch((thrown: MeshpassError) => {
-    if (options.proofs.kind !== 'file' || thrown.code !== 'proof_replayed') throw thrown;
+  const { proofs } = options;
+  return await openDrillSession(options, await proofs.proof()).catch((thrown: MeshpassError) => {
+    if (proofs.kind !== 'file' || thrown.code !== 'proof_replayed') throw thrown;
     throw new MeshpassError(
       'usage',
       'A rebuild requires a second proof, and a proof file contains only one. Run the drill in a Codespace.',
