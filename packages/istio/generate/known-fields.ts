@@ -103,7 +103,7 @@ export function knownFields({ source, version }: IstioModule): string {
 }
 
 function definitionsIn(text: string): readonly Definition[] {
-  return parseYamlValues(text).documents.filter(
+  return parseYamlValues(text).filter(
     (one): one is Definition => (one as Definition | null)?.kind === 'CustomResourceDefinition',
   );
 }

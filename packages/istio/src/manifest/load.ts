@@ -84,7 +84,7 @@ export function loadObject(object: unknown, name: string): LoadedManifests {
     line: 0,
     column: 0,
   });
-  loading.take(structuredClone(object), [], { at, lineOf: () => 0, served: true });
+  loading.take(structuredClone(object), [], { at, served: true });
   return loading;
 }
 
@@ -92,8 +92,6 @@ export function loadObject(object: unknown, name: string): LoadedManifests {
 interface Source {
   /** Returns the position of a path, starting at the root of the document. */
   readonly at: Origin['at'];
-  /** Returns the first line of an object, which must be a document or an item of a List. */
-  readonly lineOf: (object: object) => number;
   readonly template?: string;
   /** Whether the object was returned by an API server. */
   readonly served?: true;
@@ -132,7 +130,7 @@ class Loading implements LoadedManifests {
    */
   take(object: unknown, path: Path, source: Source): void {
     const { at } = source;
-    if (this.#full || object === null) return;
+    if (this.#full || object === null || object === undefined) return;
     const wrong = (message: string, member: Path = []): void =>
       this.#say('manifest_invalid', at([...path, ...member]), message);
     const { apiVersion, kind, metadata, items } = Object(object) as Record<string, unknown>;
@@ -154,7 +152,9 @@ class Loading implements LoadedManifests {
     read.kind = kindOf(apiVersion, kind) ?? kind;
     const origin: Origin = {
       file: this.#file,
-      line: source.lineOf(object),
+      get line() {
+        return at(path).line;
+      },
       at: (inner, part) => at([...path, ...inner], part),
       ...(source.template !== undefined && { template: source.template }),
       ...(this.#namespace === undefined &&
@@ -182,11 +182,9 @@ class Loading implements LoadedManifests {
     const place = placesIn(text, this.#file, line);
     try {
       const template = /^# Source: (\S+)$/m.exec(text.slice(0, 1000))?.[1];
-      const { documents, starts } = parseYamlValues(text);
-      const lineOf = lines(text, line, starts);
-      for (const [index, value] of documents.entries()) {
+      for (const [index, value] of parseYamlValues(text).entries()) {
         const at: Origin['at'] = (path, part = 'value') => place(findOffset(text, index, path, part));
-        this.take(value, [], { at, lineOf, ...(template !== undefined && { template }) });
+        this.take(value, [], { at, ...(template !== undefined && { template }) });
       }
     } catch (thrown) {
       if (!(thrown instanceof YamlError)) throw thrown;
@@ -311,19 +309,5 @@ function placesIn(text: string, file: string, first: number): (offset: number) =
       else above = middle;
     }
     return { file, line: first + line, column: offset - (breaks[line - 1] ?? -1) };
-  };
-}
-
-/**
- * Creates a function that returns the line of an object. It must be called in the order in which the objects appear.
- */
-function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>): (object: object) => number {
-  let line = first;
-  let counted = 0;
-  return (object) => {
-    const start = starts.get(object) ?? counted;
-    for (let feed = text.indexOf('\n', counted); feed >= 0 && feed < start; feed = text.indexOf('\n', feed + 1)) line++;
-    counted = Math.max(counted, start);
-    return line;
   };
 }

@@ -3,11 +3,28 @@
  * Unlike access files, they may use anchors and aliases, but the number of values these expand to is limited. Source
  * positions are only computed on demand, by parsing the text again.
  */
-import { EVENT_ID, type Event, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from 'js-yaml';
+import {
+  boolYaml11Tag,
+  constructFromEvents,
+  EVENT_ID,
+  type Event,
+  floatCoreTag,
+  getScalarValue,
+  intCoreTag,
+  mapTag,
+  mergeTag,
+  NOT_RESOLVED,
+  nullYaml11Tag,
+  parseEvents,
+  SCALAR_STYLE,
+  Schema,
+  seqTag,
+  strTag,
+  YAMLException,
+} from 'js-yaml';
 import type { Path } from '../object/object.ts';
-import { plainScalar } from './scalar.ts';
 
-export const MAX_DEPTH = 64;
+const MAX_DEPTH = 64;
 /** The maximum number of values that aliases and merge keys can expand to. */
 const MAX_ALIASED_NODES = 100_000;
 
@@ -24,26 +41,25 @@ export class YamlError extends Error {
   }
 }
 
-interface YamlValues {
-  /** The value of each document, or null for an empty document. */
-  readonly documents: readonly unknown[];
-  /** The offset of each mapping that is a document or an item of a list directly inside a document. */
-  readonly starts: ReadonlyMap<unknown, number>;
-}
-
 /**
- * Parses all YAML documents in a string.
+ * Parses all YAML documents in a string. An empty document is null or undefined.
  * @throws YamlError if the text is rejected. The error describes the first problem
  */
-export function parseYamlValues(text: string): YamlValues {
+export function parseYamlValues(text: string): readonly unknown[] {
   const { joined, events } = parse(text);
-  return build(joined, events);
+  // Without an anchor, there is nothing that an alias could refer to.
+  if (joined.includes('&')) checkAliases(joined, events);
+  try {
+    return constructFromEvents(events, { source: joined, schema: SCHEMA, maxTotalMergeKeys: MAX_ALIASED_NODES });
+  } catch (thrown) {
+    throw thrown instanceof YAMLException ? refusal(thrown) : thrown;
+  }
 }
 
 /** Parses all YAML documents in a string. Returns undefined if the YAML is rejected. */
 export function parseYamlDocuments(text: string): readonly unknown[] | undefined {
   try {
-    return parseYamlValues(text).documents;
+    return parseYamlValues(text);
   } catch (thrown) {
     if (thrown instanceof YamlError) return undefined;
     throw thrown;
@@ -121,7 +137,7 @@ function index(text: string): Indexed {
 interface Parsed {
   /** The YAML text after some of its line breaks were replaced by spaces. All offsets stay the same. */
   readonly joined: string;
-  readonly events: readonly Event[];
+  readonly events: Event[];
 }
 
 /** The maximum number of characters to parse again for one text, in total. */
@@ -139,18 +155,23 @@ function parse(text: string): Parsed {
       return { joined, events: parseEvents(joined, { maxDepth: MAX_DEPTH }) };
     } catch (thrown) {
       if (!(thrown instanceof YAMLException)) throw thrown;
-      const { reason, mark } = thrown;
-      const offset = mark?.position ?? 0;
-      const next = reason === 'deficient indentation' && read < MAX_REREAD ? joinLine(joined, offset) : undefined;
-      if (next === undefined) throw refusal(reason, offset);
+      const isIndentation = thrown.reason === 'deficient indentation' && read < MAX_REREAD;
+      const next = isIndentation ? joinLine(joined, offsetOf(thrown)) : undefined;
+      if (next === undefined) throw refusal(thrown);
       joined = next;
     }
   }
 }
 
-function refusal(reason: string, offset: number): YamlError {
-  const deep = reason.includes('maxDepth');
-  return new YamlError(deep ? `nested deeper than ${MAX_DEPTH} levels` : reason, offset, deep);
+function refusal(thrown: YAMLException): YamlError {
+  const { reason } = thrown;
+  const isDeep = reason.includes('maxDepth');
+  const message = isDeep ? `nested deeper than ${MAX_DEPTH} levels` : reason;
+  return new YamlError(message, offsetOf(thrown), isDeep || reason.includes('maxTotalMergeKeys'));
+}
+
+function offsetOf({ mark }: YAMLException): number {
+  return mark?.position ?? 0;
 }
 
 /**
@@ -164,141 +185,83 @@ function joinLine(text: string, offset: number): string | undefined {
   return `${text.slice(0, end)} ${text.slice(end + 1)}`;
 }
 
-interface Frame {
-  readonly list: unknown[] | undefined;
-  readonly map: Record<string, unknown> | undefined;
-  readonly anchor: string | undefined;
-  readonly start: number;
-  key: string | undefined;
-  /** The values of the merge key (`<<`) in a mapping. */
-  merges: unknown[] | undefined;
-  nodes: number;
-}
-
-function build(text: string, events: readonly Event[]): YamlValues {
-  const documents: unknown[] = [];
-  const starts = new Map<unknown, number>();
-  const stack: Frame[] = [];
-  let anchors = new Map<string, { readonly value: unknown; readonly nodes: number }>();
-  let aliased = 0;
-  let root: unknown = null;
-
-  const spend = (nodes: number, offset: number): void => {
-    aliased += nodes;
-    if (aliased > MAX_ALIASED_NODES)
-      throw new YamlError(`aliases expand to more than ${MAX_ALIASED_NODES} values`, offset, true);
-  };
-  const add = (value: unknown, nodes: number, offset: number): void => {
-    const frame = stack.at(-1);
-    if (!frame) {
-      root = value;
-      return;
-    }
-    frame.nodes += nodes;
-    if (frame.list) frame.list.push(value);
-    else if (frame.key === undefined) frame.key = keyText(value, offset, frame.map!);
-    else {
-      if (frame.key === MERGE) frame.merges = [...(frame.merges ?? []), value];
-      else frame.map![frame.key] = value;
-      frame.key = undefined;
-    }
-  };
-  const addAlias = (start: number, end: number): void => {
-    const known = anchors.get(text.slice(start, end));
-    if (!known) throw new YamlError(`no anchor &${text.slice(start, end)} precedes this alias`, start);
-    spend(known.nodes, start);
-    add(known.value, known.nodes, start);
-  };
-  const close = (frame: Frame): void => {
-    if (frame.merges) spend(merge(frame), frame.start);
-    const value = frame.list ?? frame.map;
-    if (frame.map && (stack.length === 0 || (stack.length === 2 && stack[1]!.list))) starts.set(value, frame.start);
-    if (frame.anchor !== undefined) anchors.set(frame.anchor, { value, nodes: frame.nodes });
-    add(value, frame.nodes, frame.start);
-  };
-  const open = (event: Event & { anchorStart: number; anchorEnd: number; start: number }, isList: boolean): void => {
-    const anchor = event.anchorStart < 0 ? undefined : text.slice(event.anchorStart, event.anchorEnd);
-    stack.push({
-      list: isList ? [] : undefined,
-      map: isList ? undefined : {},
-      anchor,
-      start: event.start,
-      key: undefined,
-      merges: undefined,
-      nodes: 1,
-    });
-  };
-
-  for (const event of events) {
-    switch (event.type) {
-      case EVENT_ID.SCALAR: {
-        const value = scalar(text, event);
-        if (event.anchorStart >= 0) anchors.set(text.slice(event.anchorStart, event.anchorEnd), { value, nodes: 1 });
-        add(value, 1, event.valueStart);
-        break;
-      }
-      case EVENT_ID.MAPPING:
-      case EVENT_ID.SEQUENCE:
-        if (event.tagStart >= 0) refuseTag(text, event);
-        open(event, event.type === EVENT_ID.SEQUENCE);
-        break;
-      case EVENT_ID.ALIAS:
-        addAlias(event.anchorStart, event.anchorEnd);
-        break;
-      case EVENT_ID.DOCUMENT:
-        anchors = new Map();
-        aliased = 0;
-        root = null;
-        break;
-      case EVENT_ID.POP: {
-        const frame = stack.pop();
-        if (frame) close(frame);
-        else documents.push(root);
-        break;
-      }
-    }
-  }
-  return { documents, starts };
-}
-
-const MERGE = '<<';
+const DECIMAL = /^[-+]?(?:0|[1-9][0-9_]*)$/;
+const OTHER_BASE = /^([-+]?)0(x[0-9a-fA-F_]+|b[01_]+|o?[0-7_]+)$/;
 
 /**
- * Applies YAML 1.1 merge keys. The mapping's own keys take precedence, and after them those of the mapping that was
- * merged first.
+ * Reads values the way Kubernetes does. Its tools use Go's yaml.v2, for which `on` and `no` are booleans and `0777` is
+ * an octal number, but `1:30` is text. An API server rejects such values where a string is required, so the same types
+ * have to be inferred here.
  */
-function merge({ map, merges, start }: Frame): number {
-  let copied = 0;
-  for (const source of merges!.flat()) {
-    if (typeof source !== 'object' || source === null || Array.isArray(source))
-      throw new YamlError('the value of << must be a mapping', start);
-    for (const [key, value] of Object.entries(source)) {
-      copied++;
-      if (!Object.hasOwn(map!, key)) map![key] = value;
+const SCHEMA = new Schema([
+  strTag,
+  seqTag,
+  {
+    ...mapTag,
+    addPair: (map: Record<string, unknown>, key: unknown, value: unknown) => {
+      if (typeof key === 'object' && key !== null) return 'a key must be a scalar';
+      if (key === '__proto__') return 'the key "__proto__" is not allowed';
+      map[String(key)] = value;
+      return '';
+    },
+  },
+  nullYaml11Tag,
+  boolYaml11Tag,
+  { ...intCoreTag, resolve: (word) => integerOf(word) ?? NOT_RESOLVED },
+  floatCoreTag,
+  mergeTag,
+]);
+
+function integerOf(word: string): number | undefined {
+  if (DECIMAL.test(word)) return Number(word.replaceAll('_', ''));
+  const other = OTHER_BASE.exec(word);
+  if (!other) return undefined;
+  const digits = other[2]!.replaceAll('_', '');
+  const value = Number(/^[xbo]/.test(digits) ? `0${digits}` : `0o${digits}`);
+  return other[1] === '-' ? -value : value;
+}
+
+/**
+ * Limits the number of values that aliases expand to. Also rejects an alias inside the value that it refers to, because
+ * that value would contain itself.
+ */
+function checkAliases(text: string, events: readonly Event[]): void {
+  const sizes = new Map<string, number>();
+  const open: { readonly anchor: string; size: number }[] = [];
+  let expanded = 0;
+  const close = (anchor: string, size: number): void => {
+    if (anchor !== '') sizes.set(anchor, size);
+    const parent = open.at(-1);
+    if (parent) parent.size += size;
+  };
+  const expand = (anchor: string, offset: number): number => {
+    const size = sizes.get(anchor);
+    if (size === undefined) throw new YamlError(`no anchor &${anchor} precedes this alias`, offset);
+    expanded += size;
+    if (expanded > MAX_ALIASED_NODES)
+      throw new YamlError(`aliases expand to more than ${MAX_ALIASED_NODES} values`, offset, true);
+    return size;
+  };
+  for (const event of events) {
+    const anchor = 'anchorStart' in event ? text.slice(event.anchorStart, event.anchorEnd) : '';
+    switch (event.type) {
+      case EVENT_ID.SCALAR:
+        close(anchor, 1);
+        break;
+      case EVENT_ID.ALIAS:
+        close('', expand(anchor, event.anchorStart));
+        break;
+      case EVENT_ID.POP: {
+        const closed = open.pop()!;
+        close(closed.anchor, closed.size);
+        break;
+      }
+      default:
+        if (event.type === EVENT_ID.DOCUMENT) sizes.clear();
+        sizes.delete(anchor);
+        open.push({ anchor, size: 1 });
     }
   }
-  return copied;
-}
-
-function keyText(value: unknown, offset: number, map: Record<string, unknown>): string {
-  if (typeof value === 'object' && value !== null) throw new YamlError('a key must be a scalar', offset);
-  const key = String(value);
-  if (key === '__proto__') throw new YamlError('the key "__proto__" is not allowed', offset);
-  if (Object.hasOwn(map, key)) throw new YamlError(`duplicate key ${JSON.stringify(key)}`, offset);
-  return key;
-}
-
-type Scalar = Extract<Event, { type: typeof EVENT_ID.SCALAR }>;
-
-function scalar(text: string, event: Scalar): unknown {
-  const tag = event.tagStart < 0 ? undefined : text.slice(event.tagStart, event.tagEnd);
-  if (tag !== undefined && tag !== '!!str' && tag !== '!') refuseTag(text, event);
-  const value = getScalarValue(text, event);
-  return event.style === SCALAR_STYLE.PLAIN && tag === undefined ? plainScalar(value) : value;
-}
-
-function refuseTag(text: string, event: { readonly tagStart: number; readonly tagEnd: number }): never {
-  throw new YamlError(`the tag ${text.slice(event.tagStart, event.tagEnd)} is not allowed`, event.tagStart);
 }
 
 /**

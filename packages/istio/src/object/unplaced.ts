@@ -2,7 +2,6 @@
  * Warns about objects without a namespace. They could be applied to any namespace, so the warning says which one is
  * assumed.
  */
-import { listed } from './members.ts';
 import type { KubeObject } from './object.ts';
 
 const SHOWN = 5;
@@ -20,12 +19,14 @@ const SHOWN = 5;
  * ```
  */
 export function describeUnplaced(objects: readonly KubeObject[]): string | undefined {
-  const names = objects
-    .filter(({ origin }) => origin.unplaced)
+  const unplaced = objects.filter(({ origin }) => origin.unplaced);
+  if (unplaced.length === 0) return undefined;
+  const verbs = unplaced.length === 1 ? 'has no namespace and is' : 'have no namespace and are';
+  const names = unplaced
+    .slice(0, SHOWN)
     .map(({ kind, metadata, origin }) => `${kind} ${metadata.name} (${origin.file}:${origin.line})`);
-  if (names.length === 0) return undefined;
-  const verbs = names.length === 1 ? 'has no namespace and is' : 'have no namespace and are';
+  const more = unplaced.length > SHOWN ? ` and ${unplaced.length - SHOWN} more` : '';
   // Names are not validated, and they may be printed to a terminal.
-  const shown = listed(names, SHOWN).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
+  const shown = `${names.join(', ')}${more}`.replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
   return `${shown} ${verbs} assumed to be in default.`;
 }
