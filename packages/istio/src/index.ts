@@ -6,7 +6,6 @@ export * from './did-you-mean.ts';
 export { decodeText } from './manifest/decode.ts';
 export * from './manifest/holds-objects.ts';
 export { type LoadedManifests, loadManifests, loadObject, MAX_BYTES, type ManifestProblem } from './manifest/load.ts';
-export { bypassesZtunnel } from './mesh/ambient.ts';
 export { type DataPlane, describeAssumption } from './mesh/data-plane.ts';
 export { EXPORT_TO, type Exported, exportToOf, isExportedTo } from './mesh/export-to.ts';
 export * from './mesh/host.ts';
@@ -33,7 +32,7 @@ export {
   standInPorts,
   targetPortOf,
 } from './mesh/pod.ts';
-export * from './mesh/pod-proxy.ts';
+export { bypassesZtunnel, type PodProxy, proxyOfPod } from './mesh/pod-proxy.ts';
 export * from './mesh/port-protocol.ts';
 export { GATEWAY_NAME, type MeshProxy, type ProxyKind, proxyKinds } from './mesh/proxy.ts';
 export * from './mesh/service.ts';

@@ -4,22 +4,16 @@
  * unknown. See docs/decisions/0019-unknown.md.
  */
 
-import { createMemo } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
+import { identityOf } from '../object/order.ts';
 import type { ResourceKind } from '../object/resources.ts';
-import { isForSidecars, REVISION_LABEL, selectorOf, selects, selectsPods, selectsSome } from '../object/selection.ts';
-import { DATAPLANE_MODE, isAmbient, whyBypassed, whyNotCaptured } from './ambient.ts';
-import {
-  hasProxy,
-  isCaptured,
-  isSidecarAssumed,
-  type NamespaceInjection,
-  namespaceInjection,
-  whyNoSidecar,
-} from './injection.ts';
+import { isForSidecars, selectorOf, selects, selectsPods, selectsSome, whyRestricted } from '../object/selection.ts';
+import { hasProxy, isCaptured, whyNoSidecar } from './injection.ts';
 import { anyPod, lastingLabels, type PodFacts, podSelector } from './pod.ts';
+import { BYPASS, bypassesZtunnel, DATAPLANE_MODE, type PodProxy, proxyOfPod } from './pod-proxy.ts';
 import type { ProxyKind } from './proxy.ts';
 import { servicesSelecting } from './service-index.ts';
 import type { Workload } from './workload.ts';
@@ -69,24 +63,27 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
   /** Returns the objects that apply to the workloads of a namespace. Objects in the root namespace come first. */
   const applied = <Kind extends ResourceKind>(kinds: readonly Kind[], namespace: string) =>
     [...new Set([rootNamespace, namespace])].flatMap((place) => kinds.flatMap((kind) => within(kind, place)));
-  const injectionOf = (namespace: string): NamespaceInjection =>
-    namespaceInjection(namespace, namespaceLabels(namespace));
+  const proxyOfFacts = memoize((pod: PodFacts) => proxyOfPod(source, pod));
   const once = createMemo();
-  const ambientOnce = createMemo();
   const byNamespace = createMemo();
 
   /** Explains why verdicts about all ports of a workload are unknown, or returns undefined. */
-  const ofWorkload = (workload: SelectedWorkload, pods: readonly PodFacts[]): string | undefined => {
-    const { namespace, labels } = workload;
-    const ofNamespace = namespaceLabels(namespace) ?? {};
-    return (
-      WHY_GATEWAY[source.proxyKind(labels)] ??
-      whyAmbientUnknown(pods, ofAmbient(namespace, pods)) ??
-      (ofAmbient(namespace, pods).length > 0
-        ? whyUnselective(namespace)
-        : whyNotSidecar(workload, ofNamespace, pods)) ??
-      whyRevised(workload)
-    );
+  const ofWorkload = (workload: SelectedWorkload, pods: readonly PodFacts[]): string | undefined =>
+    WHY_GATEWAY[source.proxyKind(workload.labels)] ??
+    (holdsAmbient(pods)
+      ? (whyAmbientUnknown(pods) ?? whyUnselective(workload.namespace))
+      : (whyWaypoint(workload) ?? whyBare(pods) ?? whyPatched(workload) ?? whyTerminated(workload))) ??
+    whyRevised(workload);
+
+  const isAmbient = (pod: PodFacts): boolean => ['ztunnel', 'unknown'].includes(proxyOfFacts(pod).proxy);
+  const holdsAmbient = memoize((pods: readonly PodFacts[]) => pods.some(isAmbient));
+
+  /** Explains why it is unknown which proxy guards Pods, of which at least one is in ambient mode. */
+  const whyAmbientUnknown = (pods: readonly PodFacts[]): string | undefined => {
+    if (!pods.every(isAmbient)) return 'some of its Pods are in ambient mode, and others are not';
+    return pods
+      .map((pod) => (bypassesZtunnel(pod.annotations) ? WHY_BYPASSED : reasonOf(proxyOfFacts(pod))))
+      .find((why) => why !== undefined);
   };
 
   /**
@@ -98,71 +95,49 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
       ({ spec }) => spec.selector !== undefined && selectorOf({ spec }) === undefined,
     );
     return (
-      policy &&
-      `the selector of ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name} is empty: remove it, because a ztunnel may ignore the policy`
+      policy && `the selector of ${identityOf(policy)} is empty: remove it, because a ztunnel may ignore the policy`
     );
   };
 
-  const ofAmbient = (namespace: string, pods: readonly PodFacts[]): readonly PodFacts[] =>
-    pods.filter((one) => isAmbient(one, namespaceLabels(namespace)));
-
-  const whyNotSidecar = (
-    workload: SelectedWorkload,
-    ofNamespace: Labels,
-    pods: readonly PodFacts[],
-  ): string | undefined => {
-    const { namespace } = workload;
-    return (
-      whyWaypoint(workload, ofNamespace) ?? whyBare(namespace, pods) ?? whyPatched(workload) ?? whyTerminated(workload)
-    );
-  };
-
-  const whyWaypoint = ({ namespace, labels }: SelectedWorkload, ofNamespace: Labels): string | undefined => {
+  const whyWaypoint = ({ namespace, labels }: SelectedWorkload): string | undefined => {
     const waypoint =
       waypointLabel(labels) ??
-      waypointLabel(ofNamespace) ??
+      waypointLabel(namespaceLabels(namespace)) ??
       servicesSelecting(within('Service', namespace), labels)
         .map(({ metadata }) => waypointLabel(metadata.labels))
         .find((name) => name !== undefined);
     return waypoint && `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which also enforces policy`;
   };
 
-  const whyBare = (namespace: string, pods: readonly PodFacts[]): string | undefined => {
+  const whyBare = (pods: readonly PodFacts[]): string | undefined => {
     const running = pods.filter((one) => one.running);
-    const injected = running.length > 0 && running.every(hasProxy);
-    for (const pod of pods) {
-      // A sidecar that is already running proves that the namespace is injected, regardless of its labels.
-      const why = whyNoSidecar(pod, injected && !pod.running ? 'on' : injectionOf(namespace));
-      if (why) return `no standard sidecar: ${why}`;
-    }
-    return undefined;
+    const isInjected = running.length > 0 && running.every(hasProxy);
+    // A sidecar that is already running proves that the namespace is injected, regardless of its labels.
+    const reason = pods
+      .map((pod) => (isInjected && !pod.running ? whyNoSidecar(pod, 'on') : reasonOf(proxyOfFacts(pod))))
+      .find((why) => why !== undefined);
+    return reason && `no standard sidecar: ${reason}`;
   };
 
   const whyPatched = ({ namespace, labels }: SelectedWorkload): string | undefined => {
     const patches = byNamespace(`patches ${namespace}`, () => applied(PATCHES, namespace).filter(isPatch));
     const patch = patches.find((one) => selects(podSelector(one), labels));
-    return (
-      patch &&
-      `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes its proxy and may change which calls it accepts`
-    );
+    return patch && `${identityOf(patch)} changes its proxy and may change which calls it accepts`;
   };
 
   const whyTerminated = ({ namespace, labels }: SelectedWorkload): string | undefined => {
     const sidecar = within('Sidecar', namespace).find(
       (one) => terminatesTls(one) && selects(one.spec.workloadSelector?.labels, labels),
     );
-    return sidecar && `Sidecar ${namespace}/${sidecar.metadata.name} terminates TLS at its own ingress`;
+    return sidecar && `${identityOf(sidecar)} terminates TLS at its own ingress`;
   };
 
   const whyRevised = ({ namespace, labels }: SelectedWorkload): string | undefined => {
     const revised = byNamespace(`revised ${namespace}`, () =>
-      applied(POLICIES, namespace).filter(({ metadata }) => metadata.labels?.[REVISION_LABEL] !== undefined),
+      applied(POLICIES, namespace).filter((one) => whyRestricted(one) !== undefined),
     );
     const policy = revised.find((one) => selectsPods(one, labels));
-    return (
-      policy &&
-      `only istiods of revision ${policy.metadata.labels![REVISION_LABEL]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
-    );
+    return policy && whyRestricted(policy);
   };
 
   const ofPort = ({ namespace, labels }: SelectedWorkload, all: readonly PodFacts[], port: number | undefined) => {
@@ -175,10 +150,7 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
         selectsSome(one.spec.workloadSelector?.labels, labels) &&
         (one.spec.ports ?? []).some(({ number, targetPort }) => (targetPort || number) === port),
     );
-    return (
-      entry &&
-      `ServiceEntry ${namespace}/${entry.metadata.name} also declares port ${port} and therefore affects which rules are evaluated`
-    );
+    return entry && `${identityOf(entry)} also declares port ${port} and therefore affects which rules are evaluated`;
   };
 
   const factsOf = (workload: SelectedWorkload): readonly PodFacts[] => {
@@ -188,10 +160,7 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
     return [anyPod(workload.namespace, workload.labels)];
   };
 
-  const proxyOf = (workload: SelectedWorkload) =>
-    ambientOnce(keyOf(workload), () => ofAmbient(workload.namespace, factsOf(workload)).length > 0)
-      ? 'ztunnel'
-      : 'sidecar';
+  const proxyOf = (workload: SelectedWorkload) => (holdsAmbient(factsOf(workload)) ? 'ztunnel' : 'sidecar');
 
   return {
     proxyOf,
@@ -204,7 +173,7 @@ export function resolveDataPlane(source: DataPlaneSource, rootNamespace: string,
     assumes: (workload) =>
       workload.namespace !== '' &&
       proxyOf(workload) === 'sidecar' &&
-      factsOf(workload).some((pod) => isSidecarAssumed(pod, injectionOf(workload.namespace))),
+      factsOf(workload).some((pod) => 'assumed' in proxyOfFacts(pod)),
     isThere: (workload) => pods.has(keyOf(workload)),
   };
 }
@@ -236,14 +205,10 @@ const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
   waypoint: 'it is a waypoint, whose own ports are not evaluated',
 };
 
-/**
- * Explains why it is unknown which proxy guards Pods in ambient mode.
- * @param ambient the subset of Pods that are in ambient mode
- */
-function whyAmbientUnknown(pods: readonly PodFacts[], ambient: readonly PodFacts[]): string | undefined {
-  if (ambient.length > 0 && ambient.length < pods.length)
-    return 'some of its Pods are in ambient mode, and others are not';
-  return ambient.map((one) => whyBypassed(one) ?? whyNotCaptured(one)).find((why) => why !== undefined);
+const WHY_BYPASSED = `${BYPASS} lets calls from outside ambient mode bypass the ztunnel`;
+
+function reasonOf(found: PodProxy): string | undefined {
+  return 'reason' in found ? found.reason : undefined;
 }
 
 function waypointLabel(labels: Labels | undefined): string | undefined {

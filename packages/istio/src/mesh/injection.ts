@@ -66,11 +66,6 @@ export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): stri
   return whyNotPlain(pod);
 }
 
-/** Whether a Pod is only assumed to have a sidecar, because its namespace is unknown. */
-export function isSidecarAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean {
-  return namespace === 'unknown' && !hasProxy(pod) && !pod.running;
-}
-
 /**
  * Whether connections to a port pass through the sidecar. This depends on annotations and, for a running Pod, also on
  * the arguments of its init container.

@@ -1,7 +1,9 @@
-/** Determines the proxy that captures the calls to a Pod. All commands use this implementation. */
+/**
+ * Determines the proxy that captures the calls to a Pod. All commands use this implementation. Sources for ambient mode:
+ * cni/pkg/util/podutil.go of Istio 1.31 and https://istio.io/latest/docs/ambient/usage/add-workloads/.
+ */
 import type { Labels } from '../object/object.ts';
-import { isAmbient, whyNotCaptured } from './ambient.ts';
-import { isSidecarAssumed, namespaceInjection, whyNoSidecar } from './injection.ts';
+import { hasProxy, namespaceInjection, whyNoSidecar } from './injection.ts';
 import type { PodFacts } from './pod.ts';
 
 export type PodProxy =
@@ -14,6 +16,9 @@ export type PodProxy =
   /** The Pod is labelled for ambient mode, but its traffic is not captured yet. */
   | { readonly proxy: 'unknown'; readonly reason: string };
 
+export const DATAPLANE_MODE = 'istio.io/dataplane-mode';
+const REDIRECTION = 'ambient.istio.io/redirection';
+export const BYPASS = 'ambient.istio.io/bypass-inbound-capture';
 const INJECT = 'sidecar.istio.io/inject';
 
 /**
@@ -41,9 +46,47 @@ export function proxyOfPod(
   }
   const injection = namespaceInjection(pod.namespace, ofNamespace);
   const reason = whyNoSidecar(pod, injection);
-  if (reason === undefined) return { proxy: 'sidecar', ...(isSidecarAssumed(pod, injection) && { assumed: true }) };
+  if (reason === undefined) {
+    const isAssumed = injection === 'unknown' && !hasProxy(pod) && !pod.running;
+    return { proxy: 'sidecar', ...(isAssumed && { assumed: true }) };
+  }
   const wish = pod.annotations[INJECT];
   const annotations: Labels = wish === undefined ? {} : { [INJECT]: wish };
   const unchanged = { ...pod, annotations };
   return { proxy: whyNoSidecar(unchanged, injection) === undefined ? 'changed sidecar' : 'none', reason };
+}
+
+/**
+ * Whether a Pod is in ambient mode. The CNI agent skips Pods that have a sidecar or use the host network.
+ * @param ofNamespace the labels of the Pod's Namespace, or undefined if the Namespace was not read
+ */
+function isAmbient(pod: PodFacts, ofNamespace: Labels | undefined): boolean {
+  if (hasProxy(pod) || pod.pod.hostNetwork === true) return false;
+  if (pod.annotations[REDIRECTION] === 'enabled') return true;
+  if ((pod.labels[DATAPLANE_MODE] ?? ofNamespace?.[DATAPLANE_MODE]) !== 'ambient') return false;
+  // If the Namespace was not read, the label on the Pod is enough, unless the Pod also requests a sidecar.
+  return whyNoSidecar(pod, ofNamespace ? namespaceInjection(pod.namespace, ofNamespace) : 'by-pod') !== undefined;
+}
+
+/**
+ * Explains why it is unknown whether a ztunnel captures the traffic of a Pod in ambient mode. Returns undefined if a
+ * ztunnel does.
+ */
+function whyNotCaptured({ annotations, running }: PodFacts): string | undefined {
+  return running && annotations[REDIRECTION] !== 'enabled'
+    ? `it is labelled for ambient mode, and the CNI agent has not annotated the Pod with ${REDIRECTION}: enabled`
+    : undefined;
+}
+
+/**
+ * Whether calls from outside ambient mode bypass a Pod's ztunnel. Source: `getPodLevelTrafficOverrides` in
+ * cni/pkg/nodeagent/net.go of Istio.
+ * @example
+ * ```ts
+ * import { bypassesZtunnel } from '@meshpass/istio';
+ * bypassesZtunnel({ 'ambient.istio.io/bypass-inbound-capture': 'true' }); // => true
+ * ```
+ */
+export function bypassesZtunnel(annotations: Labels): boolean {
+  return /^(?:1|t|true)$/i.test(annotations[BYPASS] ?? '');
 }

@@ -3,7 +3,8 @@
  */
 import type { LabelSelector } from './gateway-api.ts';
 import { items, texts } from './members.ts';
-import type { Labels } from './object.ts';
+import type { KubeObject, Labels } from './object.ts';
+import { identityOf } from './order.ts';
 import type { Attachment, TargetRef } from './security.ts';
 
 interface Targeting {
@@ -13,6 +14,12 @@ interface Targeting {
 
 /** The label that restricts an object to istiods of one revision. Source: `LabelsInRevision` in pkg/config/model.go. */
 export const REVISION_LABEL = 'istio.io/rev';
+
+/** Explains that only some istiods enforce a policy. Returns undefined if all of them do. */
+export function whyRestricted(policy: Pick<KubeObject, 'kind' | 'metadata'>): string | undefined {
+  const revision = policy.metadata.labels?.[REVISION_LABEL];
+  return revision === undefined ? undefined : `only istiods of revision ${revision} enforce ${identityOf(policy)}`;
+}
 
 /**
  * Returns `targetRefs`, or the older `targetRef` as a list with one element.

@@ -10,8 +10,9 @@ import type { Service } from '../object/kubernetes.ts';
 import { items, labels } from '../object/members.ts';
 import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
-import { REVISION_LABEL, selects, selectsByExpressions, targetRefs } from '../object/selection.ts';
-import { attaches, authorizationPolicies, requestAuthentications } from './attach.ts';
+import { identityOf } from '../object/order.ts';
+import { selects, selectsByExpressions, targetRefs, whyRestricted } from '../object/selection.ts';
+import { type AttachedService, attaches, authorizationPolicies, requestAuthentications } from './attach.ts';
 
 export const WAYPOINT_CLASS = 'istio-waypoint';
 const USE = 'istio.io/use-waypoint';
@@ -77,7 +78,8 @@ export function serviceWaypoint(
     return { unknown: `Namespace ${namespace}, whose labels ${described} selects, was not read` };
   if (!allows) return undefined;
   const waypoint = waypointOf(view, gateway);
-  const unknown = whyPatched(view, waypoint, service) ?? whyRevised(view, waypoint, service);
+  const attached = { kind: 'Service', namespace, name } as const;
+  const unknown = whyPatched(view, waypoint, attached) ?? whyRevised(view, waypoint, attached);
   return unknown === undefined ? { waypoint } : { unknown };
 }
 
@@ -193,14 +195,9 @@ function waypointOf(view: MeshView, gateway: KubernetesGateway): Waypoint {
 }
 
 /** Explains which object modifies the waypoint and could therefore change which calls it accepts. */
-function whyPatched(
-  view: MeshView,
-  { proxy, gateway }: Waypoint,
-  { metadata }: Pick<Service, 'metadata'>,
-): string | undefined {
+function whyPatched(view: MeshView, { proxy, gateway }: Waypoint, service: AttachedService): string | undefined {
   const root = view.config.rootNamespace;
-  const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
-  const places = [...new Set([root, proxy.namespace, metadata.namespace])];
+  const places = [...new Set([root, proxy.namespace, service.namespace])];
   const patch = places
     .flatMap((place): readonly (EnvoyFilter | ProxyExtension)[] => [
       ...view.within('EnvoyFilter', place),
@@ -212,22 +209,15 @@ function whyPatched(
       const isOwn = one.metadata.namespace === root || one.metadata.namespace === proxy.namespace;
       return one.kind === 'EnvoyFilter' && isOwn && changesAny(one, proxy);
     });
-  return (
-    patch &&
-    `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes waypoint ${gateway.metadata.namespace}/${gateway.metadata.name} and may change which calls it accepts`
-  );
+  const { name, namespace } = gateway.metadata;
+  return patch && `${identityOf(patch)} changes waypoint ${namespace}/${name} and may change which calls it accepts`;
 }
 
 /** Explains which policy at the waypoint is only enforced by some istiods. */
-function whyRevised(view: MeshView, { proxy }: Waypoint, { metadata }: Pick<Service, 'metadata'>): string | undefined {
-  const service = { kind: 'Service', namespace: metadata.namespace, name: metadata.name } as const;
-  const policy = [...authorizationPolicies(view, proxy, service), ...requestAuthentications(view, proxy, service)].find(
-    (one) => one.metadata.labels?.[REVISION_LABEL] !== undefined,
-  );
-  return (
-    policy &&
-    `only istiods of revision ${policy.metadata.labels![REVISION_LABEL]} enforce ${policy.kind} ${policy.metadata.namespace}/${policy.metadata.name}`
-  );
+function whyRevised(view: MeshView, { proxy }: Waypoint, service: AttachedService): string | undefined {
+  return [...authorizationPolicies(view, proxy, service), ...requestAuthentications(view, proxy, service)]
+    .map(whyRestricted)
+    .find((why) => why !== undefined);
 }
 
 /** Whether an EnvoyFilter without `targetRefs` modifies all kinds of proxies, and so possibly a waypoint. */
