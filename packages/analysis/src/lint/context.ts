@@ -4,8 +4,9 @@ import type { Access } from '@meshpass/access/compile';
 import { findMeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
 import type { Exposure } from '../exposure/exposure.ts';
 import { meshExposures } from '../exposure/list.ts';
+import type { GrantReach } from '../routes/outside-grant.ts';
 import { type TestWords, testWords } from './exposure/test-words.ts';
-import { type GrantedHosts, grantedHosts } from './granted.ts';
+import { grantReaches, grantsByHost } from './granted.ts';
 import type { LintOptions } from './model.ts';
 
 export interface LintContext {
@@ -17,8 +18,10 @@ export interface LintContext {
   readonly exposures: readonly Exposure[];
   /** The state before the change, for comparison. Undefined if there is none. */
   readonly base: LintContext | undefined;
-  /** The hosts of the Services that grants cover, with their ports and grants. */
-  readonly granted: GrantedHosts;
+  /** The ports that each grant covers. */
+  readonly grantReaches: readonly GrantReach[];
+  /** The names of the grants that cover each host. */
+  readonly granted: ReadonlyMap<string, readonly string[]>;
   /** The words and labels that indicate a test route. */
   readonly testWords: TestWords;
 }
@@ -35,6 +38,7 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
     pathNormalization: options.pathNormalization ?? found.pathNormalization,
   };
   const mesh = viewMesh(resources, { ...found, ...settings });
+  const reaches = grantReaches(options.access, mesh);
   let exposures: readonly Exposure[] | undefined;
   return {
     mesh,
@@ -45,7 +49,8 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
       return exposures;
     },
     base: options.base && lintContext(options.base, baseOptions({ ...options, ...settings })),
-    granted: grantedHosts(options.access, mesh),
+    grantReaches: reaches,
+    granted: grantsByHost(reaches),
     testWords: testWords(options.settings?.testWords, options.settings?.testLabels),
   };
 }

@@ -69,8 +69,8 @@ function whyOf(
   const atDestination = nearest([ofService, ofNamespace]);
   const marked = isMarked(atDestination) ? atDestination : (nearest([labelsOf(on), labelsOf(root)]) ?? atDestination);
   if (marked) return isMarked(marked) ? `${marked.described} has the label ${TEST_ROUTE_LABEL}` : undefined;
-  const granted = context.granted.get(destination.host);
-  if (granted) return `${destination.host} is granted only to named people (grant ${granted.grants.join(', ')})`;
+  const grants = context.granted.get(destination.host);
+  if (grants) return `${destination.host} is granted only to named people (grant ${grants.join(', ')})`;
   const environments = [ofService, ofNamespace].map((one) => one && context.testWords.environmentOf(one.labels));
   const environment = environments.find((one) => one !== undefined);
   if (environment?.test) {

@@ -1,15 +1,12 @@
 /** Defines rules about the destinations of routes: delegates, mirrors, and services outside a grant. */
 
-import { grantNamespace } from '@meshpass/identity';
-import { type Destination, fullHost, protocolOf, serviceName, type VirtualService } from '@meshpass/istio';
+import { type Destination, fullHost, serviceName, type VirtualService } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { keyedByName } from '../../exposure/entries/gateway-tables.ts';
 import { mirrorsOf } from '../../routes/http-routes.ts';
-import { describeRouteOutside, findRoutesOutsideGrants, type GrantReach } from '../../routes/outside-grant.ts';
+import { describeRouteOutside, findRoutesOutsideGrants } from '../../routes/outside-grant.ts';
 import { coversUri } from '../../routes/text-match.ts';
-import type { LintContext } from '../context.ts';
 import { isTestDestination } from '../exposure/test-names.ts';
-import { grantedHosts } from '../granted.ts';
 import { httpRoutes } from '../parts.ts';
 import type { Report, Rule } from '../rule.ts';
 
@@ -98,28 +95,11 @@ const routeOutsideGrant: Rule = {
   title: 'A VirtualService leads from a granted service to one outside the grant',
   fix: 'Also grant the destination, or limit the route with `match.sourceNamespace` or `exportTo`.',
   *check(context) {
-    for (const route of findRoutesOutsideGrants(context.mesh, grantsOf(context))) {
+    for (const route of findRoutesOutsideGrants(context.mesh, context.grantReaches)) {
       const { on, path } = route;
       yield { on, path, message: `${describeRouteOutside(route)}.` };
     }
   },
 };
-
-function grantsOf({ access, mesh }: LintContext): readonly GrantReach[] {
-  if (!access) return [];
-  return access.grants.map((grant) => ({
-    grant: grant.name,
-    namespace: grantNamespace(grant.name),
-    place: grant.place,
-    ports: [...grantedHosts({ ...access, grants: [grant] }, mesh)].flatMap(([host, { ports }]) => {
-      const known = ports.size > 0 ? [...ports] : [undefined];
-      return known.map((port) => {
-        const declared = mesh.serviceAt(host)?.spec.ports?.find((one) => one.port === port);
-        const tcp = declared && protocolOf(declared.port, declared.appProtocol ?? declared.name ?? '') === 'tcp';
-        return { host, port, protocol: tcp ? ('tcp' as const) : ('http' as const) };
-      });
-    }),
-  }));
-}
 
 export const ROUTE_DESTINATION_RULES: readonly Rule[] = [unboundedDelegate, mirroredToTest, routeOutsideGrant];
