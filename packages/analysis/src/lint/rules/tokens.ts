@@ -4,7 +4,6 @@ import {
   type AuthorizationPolicy,
   actionOf,
   isDryRun,
-  isForSidecars,
   type Path,
   type RequestAuthentication,
   selectorOf,
@@ -28,7 +27,7 @@ const claimsWithoutAuthentication: Rule = {
     // If the files contain no RequestAuthentication for the namespace, it is probably defined elsewhere.
     if (!context.complete && !all.some((one) => one.metadata.namespace === on.metadata.namespace)) return undefined;
     const at = firstClaim(on);
-    if (!at || all.some((one) => mayApply(context, one, on))) return undefined;
+    if (!at || all.some((one) => meet(context, on, one) !== false)) return undefined;
     const effect =
       actionOf(on) === 'DENY'
         ? 'a DENY of callers without a token denies every call, and a DENY by claim denies none'
@@ -51,18 +50,27 @@ function firstClaim(policy: AuthorizationPolicy): Path | undefined {
   return undefined;
 }
 
-/** Checks whether both policies could apply to the same workload. */
-function mayApply(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
-  const { namespace } = authentication.metadata;
-  const root = context.mesh.config.rootNamespace;
-  if (namespace !== root && namespace !== policy.metadata.namespace && policy.metadata.namespace !== root) return false;
-  if (!isForSidecars(authentication) || !isForSidecars(policy)) return true;
-  const [wanted, meant] = [selectorOf(authentication), selectorOf(policy)];
-  if (!wanted || !meant) return true;
-  const pods = context.mesh.podsIn(policy.metadata.namespace).filter((pod) => selects(meant, pod.labels));
-  if (pods.length > 0) return pods.some((pod) => selects(wanted, pod.labels));
-  return Object.entries(wanted).every(([name, value]) => meant[name] === undefined || meant[name] === value);
+/**
+ * Checks whether both policies apply to the same workload, going by the Pods that the first one selects. Returns
+ * undefined if this depends on their `targetRefs`.
+ */
+function meet({ mesh }: LintContext, one: SelectingPolicy, other: SelectingPolicy): boolean | undefined {
+  const { rootNamespace } = mesh.config;
+  const places = new Set([one, other].map(({ metadata }) => metadata.namespace));
+  places.delete(rootNamespace);
+  if (places.size > 1) return false;
+  const [refs, others] = [targetRefs(one.spec), targetRefs(other.spec)];
+  if (refs.length > 0 || others.length > 0)
+    return refs.some(({ name }) => others.some((target) => target.name === name)) || undefined;
+  const [wanted, meant] = [selectorOf(one) ?? {}, selectorOf(other) ?? {}];
+  const pods = (places.size === 0 ? mesh.pods : [...places].flatMap(mesh.podsIn)).filter(({ labels }) =>
+    selects(wanted, labels),
+  );
+  if (pods.length > 0) return pods.some(({ labels }) => selects(meant, labels));
+  return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
 }
+
+type SelectingPolicy = AuthorizationPolicy | RequestAuthentication;
 
 /**
  * Reports RequestAuthentications without a policy that requires a token. By itself, a RequestAuthentication only
@@ -83,7 +91,7 @@ const authenticationNotRequired: Rule = {
       namespace === rootNamespace
         ? mesh.all('AuthorizationPolicy')
         : [namespace, rootNamespace].flatMap((one) => mesh.within('AuthorizationPolicy', one));
-    if (policies.some((policy) => asksForToken(policy) && meets(context, on, policy))) return undefined;
+    if (policies.some((policy) => asksForToken(policy) && meet(context, on, policy))) return undefined;
     const where = namespace === rootNamespace ? 'the mesh' : `namespace ${namespace}`;
     return {
       at: ['spec', 'jwtRules'],
@@ -102,18 +110,6 @@ const asksForToken = memoize(
   (policy: AuthorizationPolicy): boolean =>
     !isDryRun(policy) && actionOf(policy) !== 'AUDIT' && firstClaim(policy) !== undefined,
 );
-
-function meets(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
-  const root = context.mesh.config.rootNamespace;
-  const [own, other] = [authentication.metadata.namespace, policy.metadata.namespace];
-  if (own !== other && own !== root && other !== root) return false;
-  const [refs, theirs] = [items(targetRefs(authentication.spec)), items(targetRefs(policy.spec))];
-  if (refs.length > 0 || theirs.length > 0) return refs.some(({ name }) => theirs.some((one) => one.name === name));
-  const [wanted, meant] = [selectorOf(authentication) ?? {}, selectorOf(policy) ?? {}];
-  const pods = context.mesh.podsIn(own).filter((pod) => selects(wanted, pod.labels));
-  if (pods.length > 0 && own !== root) return pods.some((pod) => selects(meant, pod.labels));
-  return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
-}
 
 /**
  * Reports token keys that istiod fetches without TLS, or from a domain other than the issuer's. The owner of that URL
