@@ -5,6 +5,7 @@ import {
   clientTlsMode,
   type DestinationRule,
   fullHost,
+  identityOf,
   isForSidecars,
   isTcp,
   type KubeObject,
@@ -57,7 +58,7 @@ const permissiveMtls: Rule = {
   fix: 'Set `mtls: {mode: STRICT}`, and list the ports that must stay plain text (probes) under `portLevelMtls`.',
   *check(context) {
     const reported = new Set<KubeObject>();
-    for (const [host, { grants }] of context.granted) {
+    for (const [host, grants] of context.granted) {
       const opening = openingOf(context, host);
       if (!opening || (opening.on.kind === 'PeerAuthentication' && reported.has(opening.on))) continue;
       const { how, ...at } = opening;
@@ -73,30 +74,21 @@ const permissiveMtls: Rule = {
   },
 };
 
-/**
- * Finds the policy that makes a granted service accept plain text. Falls back to the service itself if no policy does.
- */
+/** Finds the object that makes a granted service accept plain text: a policy, or the service itself by default. */
 function openingOf(context: LintContext, host: string): (Pick<Report, 'on' | 'path'> & { how: string }) | undefined {
   const namespace = serviceName(host, context.mesh.config.clusterDomain)?.namespace;
   if (namespace === undefined) return undefined;
   const service = context.mesh.serviceAt(host);
   const pod = service && context.mesh.podsBehind(service)[0];
-  const { mode, by, open } = resolveMutualTlsMode(
-    context.mesh,
-    namespace,
-    pod?.labels ?? labels(service?.spec.selector),
-  );
-  if (mode === 'STRICT' && !open) return undefined;
-  if (mode === 'STRICT') {
-    const port = String(open!.port);
-    return { on: open!.by, path: ['spec', 'portLevelMtls', port, 'mode'], how: ` on port ${port}` };
-  }
-  if (by) return { on: by, path: ['spec', 'mtls', 'mode'], how: '' };
-  // If the files cover only part of the mesh, the mesh's default may be set in other files.
-  if (!service || (!open && !context.complete)) return undefined;
-  const how = " (no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE)";
-  return { on: service, path: ['metadata', 'name'], how };
+  const opening = findOpening(context, namespace, pod?.labels ?? labels(service?.spec.selector));
+  if (!opening) return undefined;
+  const { by, port } = opening;
+  if (!by) return service && { on: service, path: ['metadata', 'name'], how: ` (${BY_DEFAULT})` };
+  if (port === undefined) return { on: by, path: ['spec', 'mtls', 'mode'], how: '' };
+  return { on: by, path: ['spec', 'portLevelMtls', String(port), 'mode'], how: ` on port ${port}` };
 }
+
+const BY_DEFAULT = "no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE";
 
 /** Reports a PeerAuthentication that allows plain text in part of the mesh. */
 function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator<Report> {
@@ -204,8 +196,7 @@ function clientTlsSettings({ mesh }: LintContext): readonly Part<ClientTls, Dest
 }
 
 /**
- * Explains which PeerAuthentication accepts plain text. Returns undefined if none in the files does. If there is no
- * PeerAuthentication at all, Istio defaults to PERMISSIVE, but this is only reported for a complete mesh.
+ * Explains why workloads accept plain text. Returns undefined if nothing in the files makes them accept it.
  * @param wanted the labels of the workloads in question, or an empty object for the whole namespace
  */
 function plainTextPort(
@@ -215,16 +206,33 @@ function plainTextPort(
   isMeant: (pod: Readonly<Record<string, string>>) => boolean,
 ): string | undefined {
   const pods = context.mesh.podsIn(namespace).filter((pod) => isMeant(pod.labels));
-  for (const given of pods.length > 0 ? pods.map((pod) => pod.labels) : [wanted]) {
-    const { mode, by, open } = resolveMutualTlsMode(context.mesh, namespace, given);
-    if (mode === 'PERMISSIVE' || mode === 'DISABLE') {
-      if (by) return `PeerAuthentication ${by.metadata.namespace}/${by.metadata.name} sets ${mode}`;
-      if (context.complete) return "no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE";
-    }
-    if (open)
-      return `PeerAuthentication ${open.by.metadata.namespace}/${open.by.metadata.name} sets ${open.mode} for port ${open.port}`;
-  }
-  return undefined;
+  const opening = (pods.length > 0 ? pods.map((pod) => pod.labels) : [wanted])
+    .map((given) => findOpening(context, namespace, given))
+    .find((one) => one !== undefined);
+  if (!opening) return undefined;
+  const { by, mode, port } = opening;
+  return by ? `${identityOf(by)} sets ${mode}${port === undefined ? '' : ` for port ${port}`}` : BY_DEFAULT;
+}
+
+interface Opening {
+  readonly mode: MutualTlsMode;
+  /** The policy that sets the mode. Undefined if it is Istio's default. */
+  readonly by: PeerAuthentication | undefined;
+  /** The only port with this mode. Undefined if it is the mode of the workload. */
+  readonly port?: number;
+}
+
+/**
+ * Finds what makes a workload accept plain text. Unless the mesh was read completely, its default may be set in other
+ * files.
+ */
+function findOpening(
+  { mesh, complete }: LintContext,
+  namespace: string,
+  pod: Readonly<Record<string, string>>,
+): Opening | undefined {
+  const { mode, by, open } = resolveMutualTlsMode(mesh, namespace, pod);
+  return mode !== 'STRICT' && (by || complete) ? { mode, by } : open;
 }
 
 /**
@@ -238,7 +246,7 @@ export function resolveMutualTlsMode(
 ): {
   readonly mode: MutualTlsMode;
   readonly by: PeerAuthentication | undefined;
-  readonly open: { readonly port: number; readonly mode: MutualTlsMode; readonly by: PeerAuthentication } | undefined;
+  readonly open: (Opening & { readonly port: number }) | undefined;
 } {
   const { general, ports } = peerModesOf(mesh, { namespace, labels: pod, kind: 'sidecar' });
   const served = ports.size > 0 ? servedPorts(mesh, namespace, pod) : undefined;
