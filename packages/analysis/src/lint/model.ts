@@ -43,6 +43,11 @@ export interface Finding {
   readonly template?: string;
 }
 
+/** Formats the object of a finding as `KIND NAMESPACE/NAME`. Returns an empty string if the finding has no object. */
+export function objectName({ object: { kind, namespace, name } }: Pick<Finding, 'object'>): string {
+  return namespace === '' ? `${kind} ${name}`.trim() : `${kind} ${namespace}/${name}`;
+}
+
 /**
  * A finding that was accepted for a stated reason. It is accepted by a suppression with an end date, by a declared
  * entry point with an owner, by disabling the rule, or by a baseline.

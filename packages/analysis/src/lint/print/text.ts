@@ -2,7 +2,7 @@
 import { memoize } from '@meshpass/identity/memory/memoize';
 import { type Line, terminalText } from '@meshpass/identity/text';
 import type { LintedFiles } from '../lint.ts';
-import type { Finding } from '../model.ts';
+import { type Finding, objectName } from '../model.ts';
 import { describeAcceptance } from '../suppression.ts';
 import { listRemarks, remarkTitle } from './remarks.ts';
 
@@ -39,7 +39,7 @@ export function printText(linted: Omit<LintedFiles, 'problems'>, { sources, colo
       { text: at, colour: '1' },
       ' ',
       { text: severity, colour: COLOURS[severity] },
-      ` ${code} ${name} ${nameOf(finding)}`.trimEnd(),
+      ` ${code} ${name} ${objectName(finding)}`.trimEnd(),
     ]);
     for (const line of wrap(message)) out.push(`  ${line}`);
     const text = linesOf(place.file)?.[place.line - 1];
@@ -49,7 +49,7 @@ export function printText(linted: Omit<LintedFiles, 'problems'>, { sources, colo
   }
   const declared = suppressed.filter(({ suppressedBy }) => suppressedBy.owner !== undefined);
   const remarks = [
-    ...declared.map((one) => `accepted: ${one.code} ${nameOf(one)}: ${describeAcceptance(one)}`),
+    ...declared.map((one) => `accepted: ${one.code} ${objectName(one)}: ${describeAcceptance(one)}`),
     ...gone.map(({ code, object, message }) => `gone: ${code} ${object}: ${message}`),
     ...listRemarks(linted).map((one) => `${remarkTitle(one)}: ${one.detail}`),
   ];
@@ -67,11 +67,6 @@ function summary(findings: readonly Finding[], suppressed: number, objects: numb
 
 function counted(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
-}
-
-function nameOf({ object: { kind, namespace, name } }: Finding): string {
-  if (kind === '') return '';
-  return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
 }
 
 /** Formats the source line of a finding. Long lines are cut to the text around the caret. */

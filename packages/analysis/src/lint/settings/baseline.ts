@@ -2,15 +2,22 @@
  * Reads and writes baselines. A baseline contains known findings, which are not reported again. They are recognized
  * even if they have moved to another line.
  */
-import type { Baseline, BaselineEntry, Finding, LintResult, SuppressionMatcher } from '../model.ts';
+import {
+  type Baseline,
+  type BaselineEntry,
+  type Finding,
+  type LintResult,
+  objectName,
+  type SuppressionMatcher,
+} from '../model.ts';
 import { isSuppressible } from '../suppression.ts';
 
 /** Returns the baseline entry for a finding, which does not depend on the line. */
-function baselineEntry({ code, object, message, place }: Finding): BaselineEntry {
-  const { kind, namespace, name } = object;
+function baselineEntry(finding: Finding): BaselineEntry {
+  const { code, message, place } = finding;
   return {
     code,
-    object: kind === '' ? place.file : `${kind} ${namespace === '' ? name : `${namespace}/${name}`}`,
+    object: objectName(finding) || place.file,
     message: message.replaceAll(/(\.(?:ya?ml|json)):\d+(?::\d+)?/g, '$1'),
   };
 }
