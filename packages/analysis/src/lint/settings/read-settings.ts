@@ -5,13 +5,12 @@ import { MeshpassError } from '@meshpass/identity';
 import { didYouMean } from '@meshpass/istio';
 import { z } from 'zod';
 import { ALL_RULES } from '../lint.ts';
-import { type Baseline, type LintSettings, type RuleCode, SEVERITIES } from '../model.ts';
+import { type Baseline, type LintSettings, type RuleCode, type RuleSeverity, SEVERITIES } from '../model.ts';
 import { isSuppressible } from '../suppression.ts';
 import { isLowerSeverity } from './settings.ts';
 
 const text = z.string().min(1).max(1024);
-const CODES = ALL_RULES.map((rule) => rule.code);
-const code = z.enum(CODES as [RuleCode, ...RuleCode[]]);
+const code = z.enum(ALL_RULES.map((rule) => rule.code));
 const vocabulary = z
   .strictObject({ add: z.array(text).max(1000).default([]), remove: z.array(text).max(1000).default([]) })
   .default({ add: [], remove: [] });
@@ -65,52 +64,45 @@ export function readLintSettings(content: string, file: string): LintSettings {
   const read = readYaml(content, file);
   if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${formatPlace(place)} ${message}`));
   const { locate } = read.yaml;
+  const at: PlaceText = (path, part) => formatPlace(locate(path, part));
   const parsed = settingsSchema.safeParse(read.yaml.value ?? {});
-  if (!parsed.success) {
-    throw invalid(
-      parsed.error.issues.flatMap((issue) => {
-        if (issue.code === 'invalid_key')
-          return [`${formatPlace(locate(issue.path, 'key'))} no rule has the code ${String(issue.path.at(-1))}`];
-        if (issue.code !== 'unrecognized_keys')
-          return [`${formatPlace(locate(issue.path, 'value'))} ${issue.path.join('.')}: ${issue.message}`];
-        const known = KEYS.get(issue.path.filter((part) => typeof part === 'string').join('.')) ?? [];
-        return issue.keys.map((key) => {
-          const place = formatPlace(locate([...issue.path, key], 'key'));
-          return issue.path.length === 1 && issue.path[0] === 'severities'
-            ? `${place} no rule has the code ${key}`
-            : `${place} unknown key "${key}"${didYouMean(key, known)}`;
-        });
-      }),
-    );
-  }
+  if (!parsed.success) throw invalid(parsed.error.issues.flatMap((issue) => describeIssue(issue, at)));
   const { severities, test_words, test_labels, entry_points } = parsed.data;
-  const lower = ALL_RULES.filter(({ code, severity }) =>
-    isLowerSeverity(severities[code]?.severity ?? severity, severity),
-  );
-  const refused = lower.flatMap(({ code, severity }) => {
-    const place = formatPlace(locate(['severities', code], 'key'));
-    if (!isSuppressible(code))
-      return [`${place} ${code} reports faulty suppressions: its lowest severity is ${severity}`];
-    if (severities[code]?.reason !== undefined) return [];
-    return [
-      `${place} ${code} needs a reason below ${severity}: {severity: ${severities[code]?.severity}, reason: WHY}`,
-    ];
-  });
+  const changed = new Map<RuleCode, RuleSeverity>();
+  const refused: string[] = [];
+  for (const rule of ALL_RULES) {
+    const { severity, reason = '' } = severities[rule.code] ?? {};
+    if (severity === undefined) continue;
+    const place = locate(['severities', rule.code], 'key');
+    const isLower = isLowerSeverity(severity, rule.severity);
+    changed.set(rule.code, { severity, reason, isLower, place });
+    const refuse = (why: string) => refused.push(`${formatPlace(place)} ${rule.code} ${why}`);
+    if (isLower && !isSuppressible(rule.code))
+      refuse(`reports faulty suppressions: its lowest severity is ${rule.severity}`);
+    else if (isLower && reason === '')
+      refuse(`needs a reason below ${rule.severity}: {severity: ${severity}, reason: WHY}`);
+  }
   if (refused.length > 0) throw invalid(refused);
   return {
     file,
-    severities: new Map(
-      CODES.flatMap((code) => {
-        const { severity, reason = '' } = severities[code] ?? {};
-        if (severity === undefined) return [];
-        const isBelow = lower.some((rule) => rule.code === code);
-        return [[code, { severity, reason, isLower: isBelow, place: locate(['severities', code], 'key') }] as const];
-      }),
-    ),
+    severities: changed,
     testWords: test_words,
     testLabels: test_labels,
     entryPoints: entry_points.map((one, index) => ({ ...one, place: locate(['entry_points', index], 'value') })),
   };
+}
+
+/** Returns the position of the key or the value at a path as FILE:LINE:COLUMN. */
+type PlaceText = (path: readonly PropertyKey[], part: 'key' | 'value') => string;
+
+function describeIssue(issue: z.core.$ZodIssue, at: PlaceText): readonly string[] {
+  const { path } = issue;
+  if (issue.code !== 'unrecognized_keys') return [`${at(path, 'value')} ${path.join('.')}: ${issue.message}`];
+  const known = KEYS.get(path.filter((part) => typeof part === 'string').join('.')) ?? [];
+  return issue.keys.map((key) => {
+    const why = path[0] === 'severities' && path.length === 1 ? `no rule has the code ${key}` : undefined;
+    return `${at([...path, key], 'key')} ${why ?? `unknown key "${key}"${didYouMean(key, known)}`}`;
+  });
 }
 
 const baselineSchema = z.strictObject({
