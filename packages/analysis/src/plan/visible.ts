@@ -10,6 +10,7 @@ import {
   EXPORT_TO,
   exportToOf,
   findMeshConfig,
+  identityOf,
   indexObjects,
   isExportedTo,
   type MeshConfig,
@@ -58,49 +59,51 @@ export function determineVisibility(
   cluster: readonly Resource[],
   { gateway, clusterDomain, rootNamespace }: MeshShape,
 ): Visibility {
-  const config = findMeshConfig(cluster);
+  const config = { ...findMeshConfig(cluster), clusterDomain, rootNamespace };
   const watched = watchedNamespaces(cluster, config);
-  const services = new Map(ofKind(cluster, 'Service').map((one) => [keyOf(one.metadata), one]));
-
   const read = (resources: readonly Resource[]) =>
     resources.filter(({ kind, metadata }) => WORKLOADS.has(kind) || watched(metadata.namespace) !== false);
-  const whyUnexported = (service: Named, viewer: string, role: string): string | undefined => {
+  const services = new Map(ofKind(cluster, 'Service').map((one) => [keyOf(one.metadata), one]));
+  const destinations = destinationSettings(indexObjects(read(cluster)), config);
+
+  const whyUnread = (namespace: string, role: string): Invisible | undefined => {
+    const isWatched = watched(namespace);
+    if (isWatched) return undefined;
+    const by = `istiod reads namespace ${namespace} of ${role} only if the mesh's discoverySelectors select it`;
+    if (isWatched === false) return { because: `${by}, and they do not` };
+    return { unknown: true, because: `${by}, and its Namespace was not read` };
+  };
+  const whyUnexported = (service: Named, viewer: string, role: string): Invisible | undefined => {
     const found = services.get(keyOf(service));
     const exported = { kind: 'Service', metadata: found?.metadata ?? service } as const;
     if (isExportedTo(exported, viewer, config)) return undefined;
     const by = found?.metadata.annotations?.[EXPORT_TO] ? EXPORT_TO : "the mesh's defaultServiceExportTo";
-    return `Service ${keyOf(service)} is not exported to namespace ${viewer} of ${role} (${by} is ${exportToOf(exported, config).join(', ')})`;
+    const because = `Service ${keyOf(service)} is not exported to namespace ${viewer} of ${role} (${by} is ${exportToOf(exported, config).join(', ')})`;
+    return { because };
   };
-  const whyUnread = (namespace: string, role: string): Invisible | undefined => {
-    const by = `istiod reads namespace ${namespace} of ${role} only if the mesh's discoverySelectors select it`;
-    switch (watched(namespace)) {
-      case true:
-        return undefined;
-      case false:
-        return { because: `${by}, and they do not` };
-      default:
-        return { unknown: true, because: `${by}, and its Namespace was not read` };
-    }
+  // The gateway only forwards connections to endpoints that istiod considers to accept Istio mutual TLS. For this, a
+  // DestinationRule takes precedence over everything else. Source: `checkMtlsEnabled` in
+  // pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
+  const whyNotForwarded = ({ name, namespace }: Named, port: number): Invisible | undefined => {
+    const setting = destinations(gateway, `${name}.${namespace}.svc.${clusterDomain}`).clientTls(port);
+    if (!setting || setting.mode === 'ISTIO_MUTUAL') return undefined;
+    const because = `${identityOf(setting.by)} sets tls.mode ${setting.mode}, and the mesh gateway forwards to ISTIO_MUTUAL only`;
+    return { because };
   };
-  const whyNotForwarded = forwarding(read(cluster), { gateway, clusterDomain, rootNamespace, config });
-  const isUnseen = (service: Named, port: number): boolean =>
-    watched(service.namespace) === false ||
-    (whyUnexported(service, gateway.namespace, '') ?? whyNotForwarded(service, port)) !== undefined;
+  const whyInvisible: Visibility['whyInvisible'] = (service, port, grant) =>
+    whyUnread(gateway.namespace, 'the mesh gateway') ??
+    whyUnread(service.namespace, 'the Service') ??
+    whyUnexported(service, gateway.namespace, 'the mesh gateway') ??
+    whyUnexported(service, grant, 'the grant') ??
+    whyNotForwarded(service, port);
 
   return {
     read,
-    whyInvisible: (service, port, grant) => {
-      const unread = whyUnread(gateway.namespace, 'the mesh gateway') ?? whyUnread(service.namespace, 'the Service');
-      if (unread) return unread;
-      const because =
-        whyUnexported(service, gateway.namespace, 'the mesh gateway') ??
-        whyUnexported(service, grant, 'the grant') ??
-        whyNotForwarded(service, port);
-      return because === undefined ? undefined : { because };
-    },
+    whyInvisible,
     isUnseen: (host, port) => {
       const service = serviceName(host, clusterDomain);
-      return service !== undefined && isUnseen(service, port);
+      const why = service && whyInvisible(service, port, gateway.namespace);
+      return why !== undefined && !why.unknown;
     },
   };
 }
@@ -121,27 +124,6 @@ function watchedNamespaces(
     ]),
   );
   return (namespace) => known.get(namespace);
-}
-
-type Place = Pick<MeshShape, 'gateway' | 'clusterDomain' | 'rootNamespace'> & { readonly config: MeshConfig };
-
-/**
- * Creates a function that explains why the mesh gateway does not forward connections to a Service port. The gateway
- * only forwards connections to endpoints that istiod considers to accept Istio mutual TLS. For this, a DestinationRule
- * takes precedence over everything else. Source: `checkMtlsEnabled` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio
- * 1.31.
- */
-function forwarding(
-  cluster: readonly Resource[],
-  { gateway, clusterDomain, rootNamespace, config }: Place,
-): (service: { readonly name: string; readonly namespace: string }, port: number) => string | undefined {
-  const settingsOf = destinationSettings(indexObjects(cluster), { ...config, clusterDomain, rootNamespace });
-  return ({ name, namespace }, port) => {
-    const setting = settingsOf(gateway, `${name}.${namespace}.svc.${clusterDomain}`).clientTls(port);
-    if (!setting || setting.mode === 'ISTIO_MUTUAL') return undefined;
-    const by = `DestinationRule ${setting.by.metadata.namespace}/${setting.by.metadata.name}`;
-    return `${by} sets tls.mode ${setting.mode}, and the mesh gateway forwards to ISTIO_MUTUAL only`;
-  };
 }
 
 function keyOf({ namespace, name }: Named): string {
