@@ -16,7 +16,7 @@ import type { PortPolicy } from '../diff/port-policy.ts';
 import { assumedSidecarNamespaces, whyUnknown } from '../diff/unknown.ts';
 import { whyNotGrantable } from '../evaluate/grantable.ts';
 import { grantedCalls, namespacePeerCondition, sniCondition, validTokenCondition } from './granted-calls.ts';
-import { workspaceCalls } from './workspace-calls.ts';
+import { type WorkspaceCalls, workspaceCalls } from './workspace-calls.ts';
 
 export interface Change {
   readonly before: readonly Resource[];
@@ -42,7 +42,7 @@ export interface GrantedPort {
   readonly calls: Condition;
 }
 
-export interface AnalysisContext {
+export interface AnalysisContext extends WorkspaceCalls {
   readonly space: Space;
   readonly indexes: readonly [PolicyIndex, PolicyIndex];
   /** The endpoints for which decisions are known. Nothing can be proven about any other endpoint. */
@@ -68,16 +68,6 @@ export interface AnalysisContext {
   readonly real: Condition;
   /** Calls that cannot be blocked by anything that is unknown (see `agreeing`). */
   readonly agreed: Condition;
-  /**
-   * Calls that the mesh gateway could have forwarded, plus calls that carry none of the headers that policies check
-   * (see `workspaceCalls`).
-   */
-  readonly forwarded: Condition;
-  readonly headerless: Condition;
-  /** Fields that are known for every call: the holder's own SNI and token, and the fields that `agreed` assumes. */
-  readonly given: readonly string[];
-  /** Fields that are known to be present or absent whenever a holder makes an ordinary call. */
-  readonly ordinarilyGiven: readonly string[];
   /** The hosts that the mesh gateway forwards calls to, before and after the change. */
   readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
   readonly isUnseen: (host: string, port: number) => boolean;
@@ -123,8 +113,6 @@ export function analysisContext(change: Change): AnalysisContext {
       flag(`unverified:header ${tokens.header.toLowerCase()}`),
     ]),
     agreed: agreeing(flags),
-    forwarded: workspace.forwarded,
-    headerless: workspace.headerless,
   };
   const real = possibleCalls(settings);
   const conditions = [
@@ -134,8 +122,11 @@ export function analysisContext(change: Change): AnalysisContext {
     ...portPolicies.flatMap(customRules),
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
+    workspace.forwarded,
+    workspace.headerless,
+    real,
   ];
-  const space = createSpace([...conditions, real, ...(change.also ?? [])]);
+  const space = createSpace([...conditions, ...(change.also ?? [])]);
   return {
     space,
     indexes,
@@ -147,9 +138,9 @@ export function analysisContext(change: Change): AnalysisContext {
     ports,
     names,
     ...sets,
+    ...workspace,
     real,
     given: [...givenOf(tokens), ...workspace.given, ...flags],
-    ordinarilyGiven: workspace.ordinarilyGiven,
     open: [openHosts(before), openHosts(after)],
     isUnseen: change.isUnseen ?? (() => false),
   };
