@@ -4,8 +4,8 @@
  */
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
+import { identityKey, withoutPlaces } from './access-changes.ts';
 import type { Finding } from './finding.ts';
-import { identityKey, withoutPlaces } from './stated.ts';
 
 /** The prefix of notes about grants that are already broken. */
 export const IN_FORCE_PREFIX = 'as by the file in force, ';
