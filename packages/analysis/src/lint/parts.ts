@@ -143,15 +143,6 @@ export function needsClaim({ headers }: HttpMatch): boolean {
   return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
 }
 
-/** Returns the destinations of all routes in a VirtualService. */
-export function virtualServiceDestinations(service: VirtualService) {
-  return (['http', 'tls', 'tcp'] as const).flatMap((protocol) =>
-    itemsOf(service, ['spec', protocol], service.spec[protocol] as readonly HttpRoute[] | undefined)
-      .flatMap(({ path, value }) => itemsOf(service, [...path, 'route'], value.route))
-      .map(({ path, value }) => ({ on: service, path: [...path, 'destination'], value: value.destination })),
-  );
-}
-
 /** Returns the JWT rules of all RequestAuthentications. */
 export function jwtRules({ mesh }: LintContext): readonly Part<JwtRule, RequestAuthentication>[] {
   return mesh.all('RequestAuthentication').flatMap((on) => itemsOf(on, ['spec', 'jwtRules'], on.spec.jwtRules));

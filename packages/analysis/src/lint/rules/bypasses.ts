@@ -275,11 +275,11 @@ const sidecarBypass: Rule = {
 };
 
 function whyGuarded({ mesh, granted }: LintContext, workload: PodWorkload): string | undefined {
-  const services = mesh.servicesBefore(workload);
-  const host = [...granted.keys()].find((one) => {
-    const name = serviceName(one, mesh.config.clusterDomain);
-    return services.some(({ metadata }) => metadata.name === name?.name && metadata.namespace === name?.namespace);
-  });
+  const { clusterDomain } = mesh.config;
+  const host = mesh
+    .servicesBefore(workload)
+    .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, clusterDomain))
+    .find((one) => granted.has(one));
   if (host) return `${host} is granted`;
   const [policy] = authorizationPolicies(mesh, workload);
   return policy && `AuthorizationPolicy ${policy.metadata.name} selects it`;

@@ -1,9 +1,10 @@
 /** Defines rules about the servers of Gateways. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { fullHost, type Gateway, type GatewayServer, type Labels, selects, serviceName } from '@meshpass/istio';
-import { items, labels } from '@meshpass/istio/members';
+import { labels, texts } from '@meshpass/istio/members';
+import { virtualServiceRoutes } from '../../routes/http-routes.ts';
 import type { LintContext } from '../context.ts';
-import { gatewayServers, hostsOf, needsClaim, objectsOfKind, virtualServiceDestinations } from '../parts.ts';
+import { gatewayServers, hostsOf, needsClaim, objectsOfKind } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
@@ -214,20 +215,23 @@ function terminates({ tls }: GatewayServer): boolean {
 
 function* routesToIstiod({ mesh }: LintContext): Generator<Report> {
   const { rootNamespace, clusterDomain } = mesh.config;
-  const bound = mesh.all('VirtualService').filter(({ spec }) => (spec.gateways ?? []).some((one) => one !== 'mesh'));
-  for (const { on, value: destination, path } of bound.flatMap(virtualServiceDestinations)) {
+  const bound = mesh.all('VirtualService').filter(({ spec }) => texts(spec.gateways).some((one) => one !== 'mesh'));
+  const destinations = bound
+    .flatMap(virtualServiceRoutes(mesh))
+    .flatMap(({ destinations, ...route }) =>
+      destinations.map(({ destination }, nth) => ({ ...route, nth, destination })),
+    );
+  for (const { on, path, protocol, matches, nth, destination } of destinations) {
     const host = fullHost(destination?.host ?? '', on.metadata.namespace, clusterDomain);
     const name = serviceName(host, clusterDomain);
     if (name?.namespace !== rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
     const port = destination?.port?.number;
-    const [, protocol, index] = path;
     // An HTTP route has to read the request, which the gateway can only do after decrypting it.
     const isHttp = protocol === 'http';
-    const matches = isHttp ? items(items(on.spec.http)[index as number]?.match) : [];
     const isVerified = matches.length > 0 && matches.every(needsClaim);
     yield {
       on,
-      path: [...path, 'host'],
+      path: [...path, 'route', nth, 'destination', 'host'],
       ...(isVerified && { severity: 'warning' as const }),
       message: `port ${port ?? '15012 and every other'} of ${host} becomes reachable through a gateway${isVerified ? ' with a verified token' : ''}: ${exposedAt(port ?? 15012, isHttp)}.`,
     };

@@ -6,13 +6,14 @@ import {
   fullHost,
   identityOf,
   type MeshConfig,
+  type MeshView,
   serviceName,
   type VirtualService,
 } from '@meshpass/istio';
 import { items, texts } from '@meshpass/istio/members';
 import { describeEntry, describeObject } from '../../exposure/describe.ts';
-import { forwardsNothing } from '../../routes/http-routes.ts';
-import { gatewayServers, hostsOf, textsOf, virtualServiceDestinations } from '../parts.ts';
+import { virtualServiceRoutes } from '../../routes/http-routes.ts';
+import { gatewayServers, hostsOf, textsOf } from '../parts.ts';
 import type { Problem, Rule } from '../rule.ts';
 
 /** Reports VirtualServices that match every host of a gateway, including the hosts of other teams. */
@@ -28,7 +29,8 @@ const anyHostRoute: Rule = {
       // TCP routes have no host, so `*` is the only possible value.
       if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;
       const bound = texts(route.spec.gateways);
-      const exposed = context.exposures.filter(({ root }) => root === route);
+      // A redirect of every host to HTTPS is common. It exposes nothing, so it is not listed here.
+      const exposed = context.exposures.filter(({ root, protocol }) => root === route && protocol !== 'tcp');
       const uses = new Set(exposed.flatMap(({ entries }) => entries.map(describeEntry)));
       const at = { on: route, path: ['spec', 'hosts', index] };
       if (bound.length === 0 || bound.includes('mesh')) {
@@ -37,7 +39,7 @@ const anyHostRoute: Rule = {
           severity: 'error',
           message: `the host * without a gateway captures the calls of every sidecar to every service and sends them to the destination of this route.`,
         };
-      } else if (uses.size > 0 && forwards(route)) {
+      } else if (uses.size > 0) {
         yield {
           ...at,
           message: `the host * on ${[...uses].join(' and ')} answers for every name that resolves to it, including other teams' names and names that do not exist yet.`,
@@ -46,13 +48,6 @@ const anyHostRoute: Rule = {
     }
   },
 };
-
-/**
- * Checks whether a VirtualService forwards any calls. A redirect of every host to HTTPS is common and does not count.
- */
-function forwards({ spec }: VirtualService): boolean {
-  return items(spec.tls).length > 0 || items(spec.http).some((one) => !forwardsNothing(one));
-}
 
 /**
  * Reports VirtualServices for a public host that are not bound to the gateway, so that they have no effect on calls
@@ -102,7 +97,7 @@ const exportedEverywhere: Rule = {
         const host = fullHost(value, route.metadata.namespace, config.clusterDomain);
         const applied = first.get(host) ?? route;
         first.set(host, applied);
-        const rerouted = whyRerouted(route, value, config.clusterDomain);
+        const rerouted = whyRerouted(context.mesh, route, value);
         if (rerouted) yield { on, path, ...(applied === route ? rerouted : behind(applied, rerouted)) };
       }
     }
@@ -117,14 +112,17 @@ function behind(first: VirtualService, { message }: Problem): Problem {
   };
 }
 
-function whyRerouted(route: VirtualService, written: string, clusterDomain: string): Problem | undefined {
+function whyRerouted(mesh: MeshView, route: VirtualService, written: string): Problem | undefined {
+  const { clusterDomain } = mesh.config;
   const { namespace } = route.metadata;
   const host = fullHost(written, namespace, clusterDomain);
   const owner = serviceName(host, clusterDomain)?.namespace;
   const wildcard = written.startsWith('*.') && written.endsWith(`.${clusterDomain}`);
   if (!wildcard && (owner === undefined || owner === namespace)) return undefined;
-  const elsewhere = virtualServiceDestinations(route)
-    .map(({ value }) => fullHost(value?.host ?? '', namespace, clusterDomain))
+  const elsewhere = virtualServiceRoutes(mesh)(route)
+    .flatMap(({ on, destinations }) =>
+      destinations.map(({ destination }) => fullHost(destination?.host ?? '', on.metadata.namespace, clusterDomain)),
+    )
     .find((to) => to !== host);
   const defaulted = texts(route.spec.exportTo).length === 0;
   return {
