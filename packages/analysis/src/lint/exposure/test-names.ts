@@ -38,18 +38,14 @@ export function whyTestRoute(context: LintContext, exposure: Exposure): string |
   const { on, destination, service } = exposure;
   const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
-  const services = service ? definitionsIn(context.mesh).get(keyOf(service)) : [];
-  const namespaces = definitionsIn(context.mesh).get(namespace);
-  for (const ofService of atLeastOne(services)) {
-    for (const ofNamespace of atLeastOne(namespaces)) {
-      const why = whyOf(context, exposure, labelsOf(ofService), {
-        described: `namespace ${namespace}`,
-        labels: labels(ofNamespace?.metadata.labels),
-      });
-      if (why !== undefined) return why;
-    }
-  }
-  return undefined;
+  const namespaces = definitionsOf(context.mesh, namespace).map((one) => ({
+    described: `namespace ${namespace}`,
+    labels: labels(one?.metadata.labels),
+  }));
+  return definitionsOf(context.mesh, service && keyOf(service))
+    .flatMap((one) => namespaces.map((ofNamespace) => ({ ofService: labelsOf(one), ofNamespace })))
+    .map(({ ofService, ofNamespace }) => whyOf(context, exposure, ofService, ofNamespace))
+    .find((why) => why !== undefined);
 }
 
 function whyOf(
@@ -84,20 +80,17 @@ function whyOf(
   return whyByName(context.testWords, names);
 }
 
-/**
- * Groups the definitions of each Service (`shop/orders`) and Namespace (`shop`), because the files may contain more
- * than one.
- */
+/** Returns the definitions of a Service (`shop/orders`) or Namespace (`shop`), or one undefined element if it has none. */
+function definitionsOf(mesh: MeshView, key: string | undefined): readonly (KubeObject | undefined)[] {
+  return definitionsIn(mesh).get(key) ?? [undefined];
+}
+
 const definitionsIn = memoize((mesh: MeshView) =>
-  Map.groupBy<string, KubeObject>([...mesh.all('Service'), ...mesh.all('Namespace')], keyOf),
+  Map.groupBy<string | undefined, KubeObject>([...mesh.all('Service'), ...mesh.all('Namespace')], keyOf),
 );
 
 function keyOf({ kind, metadata }: KubeObject): string {
   return kind === 'Namespace' ? metadata.name : `${metadata.namespace}/${metadata.name}`;
-}
-
-function atLeastOne<T>(found: readonly T[] = []): readonly (T | undefined)[] {
-  return found.length > 0 ? found : [undefined];
 }
 
 function labelsOf(object: KubeObject | undefined): Labelled | undefined {
@@ -170,8 +163,7 @@ function isSameName(address: string, service: string): boolean {
 /** Checks whether the names or labels of a destination are enough to indicate a test. */
 export function isTestDestination({ mesh, testWords }: LintContext, host: string, subset?: string): boolean {
   const known = serviceName(host, mesh.config.clusterDomain);
-  const namespaces = known ? definitionsIn(mesh).get(known.namespace) : [];
-  return atLeastOne(namespaces).some((one) => {
+  return definitionsOf(mesh, known?.namespace).some((one) => {
     const given = labels(one?.metadata.labels);
     const marked = given[TEST_ROUTE_LABEL];
     if (marked === 'true' || marked === 'false') return marked === 'true';
