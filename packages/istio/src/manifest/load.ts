@@ -57,11 +57,15 @@ export function loadManifests(text: string | Uint8Array, name: string, namespace
   const loading = new Loading(name, namespace);
   const size = typeof text === 'string' ? text.length : text.byteLength;
   if (size > MAX_BYTES) {
-    loading.problem('manifest_too_large', 1, 1, `the text is larger than ${MAX_BYTES >> 20} MiB`);
+    const message = `the text is larger than ${MAX_BYTES >> 20} MiB`;
+    loading.report('manifest_too_large', { file: name, line: 1, column: 1 }, message);
   } else {
     const decoded = typeof text === 'string' ? text.replace(/^\uFEFF/, '') : decodeText(text);
     if (decoded !== undefined) loading.read(decoded);
-    else loading.problem('manifest_syntax', firstInvalidUtf8Line(text as Uint8Array), 1, 'the text is not valid UTF-8');
+    else {
+      const line = firstInvalidUtf8Line(text as Uint8Array);
+      loading.report('manifest_syntax', { file: name, line, column: 1 }, 'the text is not valid UTF-8');
+    }
   }
   return loading;
 }
@@ -84,13 +88,13 @@ export function loadObject(object: unknown, name: string): LoadedManifests {
     line: 0,
     column: 0,
   });
-  loading.take(structuredClone(object), [], { at, served: true });
+  loading.take(structuredClone(object), { at, served: true });
   return loading;
 }
 
 /** The source of an object. */
 interface Source {
-  /** Returns the position of a path, starting at the root of the document. */
+  /** Returns the position of a path within the object. */
   readonly at: Origin['at'];
   readonly template?: string;
   /** Whether the object was returned by an API server. */
@@ -120,30 +124,26 @@ class Loading implements LoadedManifests {
     }
   }
 
-  problem(code: ManifestProblem['code'], line: number, column: number, message: string): void {
-    this.#say(code, { file: this.#file, line, column }, message);
+  report(code: ManifestProblem['code'], place: Place, message: string): void {
+    if (this.problems.length < MAX_PROBLEMS) this.problems.push({ code, place, message });
   }
 
-  /**
-   * Adds an object or, if it is invalid, its problems.
-   * @param object a document, or the List item at `path` in a document
-   */
-  take(object: unknown, path: Path, source: Source): void {
+  /** Adds an object or, if it is invalid, its problems. */
+  take(object: unknown, source: Source): void {
     const { at } = source;
     if (this.#full || object === null || object === undefined) return;
-    const wrong = (message: string, member: Path = []): void =>
-      this.#say('manifest_invalid', at([...path, ...member]), message);
+    const wrong = (message: string, member: Path = []): void => this.report('manifest_invalid', at(member), message);
     const { apiVersion, kind, metadata, items } = Object(object) as Record<string, unknown>;
     if (typeof object !== 'object' || typeof apiVersion !== 'string' || typeof kind !== 'string' || kind === '') {
       wrong('not a Kubernetes object: apiVersion and kind are required');
       return;
     }
     if (kind.endsWith('List') && Array.isArray(items)) {
-      this.#list(items, apiVersion, kind, path, source);
+      this.#list(items, apiVersion, kind, source);
       return;
     }
     if (++this.#given > MAX_OBJECTS) {
-      this.#say('manifest_too_large', at(path), `the text contains more than ${MAX_OBJECTS} objects`);
+      this.report('manifest_too_large', at([]), `the text contains more than ${MAX_OBJECTS} objects`);
       return;
     }
     const named = readMetadata(kind, metadata, wrong, this.#namespace);
@@ -153,9 +153,9 @@ class Loading implements LoadedManifests {
     const origin: Origin = {
       file: this.#file,
       get line() {
-        return at(path).line;
+        return at([]).line;
       },
-      at: (inner, part) => at([...path, ...inner], part),
+      at,
       ...(source.template !== undefined && { template: source.template }),
       ...(this.#namespace === undefined &&
         named.namespace === 'default' &&
@@ -166,7 +166,7 @@ class Loading implements LoadedManifests {
       this.others.push(read);
       return;
     }
-    if (this.#sound(read, path, source)) this.resources.push(read as Resource);
+    if (this.#sound(read, source)) this.resources.push(read as Resource);
   }
 
   get #full(): boolean {
@@ -176,7 +176,7 @@ class Loading implements LoadedManifests {
   #stretch(text: string, line: number): void {
     const refusal = whyTooLarge(text);
     if (refusal !== undefined) {
-      this.problem('manifest_too_large', line, 1, refusal);
+      this.report('manifest_too_large', { file: this.#file, line, column: 1 }, refusal);
       return;
     }
     const place = placesIn(text, this.#file, line);
@@ -184,45 +184,37 @@ class Loading implements LoadedManifests {
       const template = /^# Source: (\S+)$/m.exec(text.slice(0, 1000))?.[1];
       for (const [index, value] of parseYamlValues(text).entries()) {
         const at: Origin['at'] = (path, part = 'value') => place(findOffset(text, index, path, part));
-        this.take(value, [], { at, ...(template !== undefined && { template }) });
+        this.take(value, { at, ...(template !== undefined && { template }) });
       }
     } catch (thrown) {
       if (!(thrown instanceof YamlError)) throw thrown;
-      this.#say(thrown.bound ? 'manifest_too_large' : 'manifest_syntax', place(thrown.offset), thrown.message);
+      this.report(thrown.bound ? 'manifest_too_large' : 'manifest_syntax', place(thrown.offset), thrown.message);
     }
   }
 
-  #list(items: readonly unknown[], apiVersion: string, kind: string, path: Path, source: Source): void {
+  #list(items: readonly unknown[], apiVersion: string, kind: string, source: Source): void {
     for (const [index, item] of items.entries()) {
       // The items of a typed List omit their kind.
       if (kind !== 'List' && typeof item === 'object' && item !== null && !Object.hasOwn(item, 'kind'))
         Object.assign(item, { apiVersion, kind: kind.slice(0, -'List'.length) });
-      this.take(item, [...path, 'items', index], source);
+      this.take(item, { ...source, at: (path, part) => source.at(['items', index, ...path], part) });
     }
   }
 
   /** Reports the invalid fields of an object. Returns false if the object cannot be used. */
-  #sound(object: KubeObject, path: Path, { at, served }: Source): boolean {
+  #sound(object: KubeObject, { at, served }: Source): boolean {
     const shape = objectShape(object.kind);
     if (!shape) return true;
     if ('spec' in shape.open) (object as { spec?: unknown }).spec ??= {};
     const all = checkShape(object, shape);
     const found = served ? all.filter((one) => !(one.unknown && isServerDefinedField(object.kind, one.path))) : all;
     const kind = object.kind === 'KubernetesGateway' ? 'Gateway' : object.kind;
-    for (const { path: inner, part, unknown, message } of found) {
+    for (const { path, part, unknown, message } of found) {
       const code = unknown ? 'manifest_unknown_field' : 'manifest_invalid';
       const hint = unknown ? didYouMean(unknown.field, unknown.known) : '';
-      this.#say(
-        code,
-        at([...path, ...inner], part),
-        `${kind} ${object.metadata.name}: ${inner.join('.')}: ${message}${hint}`,
-      );
+      this.report(code, at(path, part), `${kind} ${object.metadata.name}: ${path.join('.')}: ${message}${hint}`);
     }
     return found.every(({ unknown }) => unknown);
-  }
-
-  #say(code: ManifestProblem['code'], place: Place, message: string): void {
-    if (this.problems.length < MAX_PROBLEMS) this.problems.push({ code, place, message });
   }
 }
 
