@@ -5,8 +5,7 @@
  */
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
-import type { KubeObject, Metadata, Origin, Path } from '../object/object.ts';
-import type { Place } from '../object/place.ts';
+import type { KubeObject, Metadata, Origin, Path, Place } from '../object/object.ts';
 import type { Resource } from '../object/resources.ts';
 import { checkShape, type Shape } from '../object/shape.ts';
 import { isServerDefinedField, objectShape } from '../object/shapes.ts';

@@ -1,4 +1,7 @@
-/** Kubernetes objects: Services, Pods, and RBAC. Source: the Kubernetes API reference. */
+/**
+ * Kubernetes objects: Services, Pods, RBAC and Ingresses, reduced to the fields that affect access. Source: the
+ * Kubernetes API reference.
+ */
 
 import type { Item, ValueOf } from './custom.ts';
 import type { KubeObject, Labels, SpecObject, Texts } from './object.ts';
@@ -83,3 +86,16 @@ export type Role = Flat<'Role'> | Flat<'ClusterRole'>;
 export type RbacRule = Item<Role['rules']>;
 export type RoleBinding = Flat<'RoleBinding'> | Flat<'ClusterRoleBinding'>;
 export type ConfigMap = Flat<'ConfigMap'>;
+
+type Own<Kind extends 'Ingress' | 'IngressClass' | 'IngressClassParams'> = SpecObject<
+  Kind,
+  ValueOf<(typeof KUBERNETES)[Kind]['open']['spec']>
+>;
+
+export type Ingress = Own<'Ingress'>;
+export type IngressBackend = NonNullable<Ingress['spec']['defaultBackend']>;
+export type IngressPath = Item<NonNullable<Item<Ingress['spec']['rules']>['http']>['paths']>;
+
+export type IngressClass = Own<'IngressClass'>;
+/** The settings of an IngressClass of the AWS Load Balancer Controller. */
+export type IngressClassParams = Own<'IngressClassParams'>;

@@ -2,13 +2,19 @@
  * The fields that all Kubernetes and Istio objects have in common. They have the same names and structure as in
  * manifests, and every optional field is optional here. Other modules interpret the fields.
  */
-import type { Place } from './place.ts';
 
 export type Texts = readonly string[];
 export type Labels = Readonly<Record<string, string>>;
 
 /** A path from the root of an object, made up of keys and indexes, such as `['spec', 'rules', 0]`. */
 export type Path = readonly (string | number)[];
+
+/** A position in a file. Lines and columns start at 1. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
 
 /** The source and position of an object. */
 export interface Origin {

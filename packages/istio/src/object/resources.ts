@@ -1,9 +1,11 @@
 /** All kinds of objects that affect policies. */
 import type { CustomKind, CustomObject } from './custom.ts';
 import type { ListenerSet, SecurityPolicy } from './gateway-api.ts';
-import type { Ingress, IngressClass, IngressClassParams } from './ingress.ts';
 import type {
   ConfigMap,
+  Ingress,
+  IngressClass,
+  IngressClassParams,
   Namespace,
   Pod,
   PodController,
