@@ -9,7 +9,6 @@ import { EXPOSED_ROUTE_RULES } from './rules/exposed-test-routes.ts';
 import { GATEWAY_SERVER_RULES } from './rules/gateway-servers.ts';
 import { httpOnTcp } from './rules/http-on-tcp.ts';
 import { MUTUAL_TLS_RULES } from './rules/mutual-tls.ts';
-import { pathBypass } from './rules/path-bypass.ts';
 import { POLICY_EFFECT_RULES } from './rules/policy-effect.ts';
 import { POLICY_VALUE_RULES } from './rules/policy-values.ts';
 import { RBAC_RULES } from './rules/rbac.ts';
@@ -30,7 +29,6 @@ export const RULES: readonly Rule[] = [
   POLICY_VALUE_RULES,
   SELECTOR_RULES,
   httpOnTcp,
-  pathBypass,
   deadAtZtunnel,
   deadAtWaypoint,
   TOKEN_RULES,

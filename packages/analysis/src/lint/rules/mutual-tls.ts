@@ -19,7 +19,7 @@ import {
   serviceName,
   targetPortOf,
 } from '@meshpass/istio';
-import { items, labels, record } from '@meshpass/istio/members';
+import { items, labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { findPeerIdentityPart, itemsOf, rulesOf } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
@@ -111,21 +111,14 @@ function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator
     };
     return;
   }
-  const open = whole ? undefined : openPort(mesh, policy);
-  if (open === undefined) return;
+  const { open } = resolveMutualTlsMode(mesh, namespace, selector);
+  if (open?.by !== policy) return;
   yield {
     on: policy,
-    path: ['spec', 'portLevelMtls', open, 'mode'],
+    path: ['spec', 'portLevelMtls', String(open.port), 'mode'],
     severity: 'warning',
-    message: `port ${open} accepts calls without a certificate: rules on principals and namespaces match no such caller.`,
+    message: `port ${open.port} accepts calls without a certificate: rules on principals and namespaces match no such caller.`,
   };
-}
-
-function openPort(mesh: MeshView, policy: PeerAuthentication): string | undefined {
-  const served = servedPorts(mesh, policy.metadata.namespace, selectorOf(policy) ?? {});
-  return Object.entries(record<{ mode?: string }>(policy.spec.portLevelMtls)).find(
-    ([port, { mode }]) => (mode === 'PERMISSIVE' || mode === 'DISABLE') && (!served || served.has(Number(port))),
-  )?.[0];
 }
 
 /**
