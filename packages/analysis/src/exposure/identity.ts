@@ -474,7 +474,7 @@ function standIn(mesh: MeshView, namespace: string, given: Labels, name: string)
 }
 
 /** Returns the Pod port of the destination, or undefined if it is unknown. */
-function destinationPort({ destination, service, pod }: Exposure, { portNames }: Workload): number | undefined {
+export function destinationPort({ destination, service, pod }: Exposure, { portNames }: Workload): number | undefined {
   if (pod) return pod.port;
   const ports = (service?.spec.ports ?? []).filter(isTcp);
   const named = ports.filter(({ port }) => destination.port === undefined || port === destination.port);

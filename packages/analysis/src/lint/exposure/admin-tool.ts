@@ -3,9 +3,10 @@
  * istiod use.
  */
 
-import { type MeshView, serviceName, targetPortOf } from '@meshpass/istio';
-import { items, labels } from '@meshpass/istio/members';
+import { type MeshView, serviceName } from '@meshpass/istio';
+import { labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';
+import { destinationPort, workloadsBehind } from '../../exposure/identity.ts';
 import { rewrittenMatches } from '../../routes/rewrite.ts';
 import type { LintContext } from '../context.ts';
 
@@ -61,7 +62,7 @@ export function adminInterfaceName({ mesh }: LintContext, exposure: Exposure): s
   const name = known?.name ?? pod?.workload.name ?? outside ?? '';
   if (/^istiod(?:-|$)/.test(name) && known?.namespace === mesh.config.rootNamespace) return istiodPortOf(exposure);
   if (exposure.destinationPath.at(-1) === 'defaultEndpoint') return DEBUG_PORTS.get(15000);
-  const ports = podPortsOf(mesh, exposure);
+  const ports = workloadsBehind(mesh, exposure).flatMap((one) => destinationPort(exposure, one) ?? []);
   const debug = ports.map((port) => DEBUG_PORTS.get(port)).find((one) => one !== undefined);
   return debug ?? (isForOutsiders(exposure) ? undefined : toolOf(mesh, name, exposure, ports));
 }
@@ -82,13 +83,10 @@ function toolOf(mesh: MeshView, name: string, exposure: Exposure, ports: readonl
     : undefined;
 }
 
-/** Finds a tool by the labels of the Service, of the Pods that it selects, or of a Pod that has no Service. */
-function toolLabelled(mesh: MeshView, { service, pod }: Exposure): Tool | undefined {
-  const given = service
-    ? [service.metadata.labels, service.spec.selector, ...mesh.podsBehind(service).map((one) => one.labels)]
-    : [pod?.workload.labels];
-  return given
-    .map(labels)
+/** Finds a tool by the labels of the Service, or of the Pods that it selects or that have no Service. */
+function toolLabelled(mesh: MeshView, exposure: Exposure): Tool | undefined {
+  return [exposure.service?.metadata, ...workloadsBehind(mesh, exposure)]
+    .map((one) => labels(one?.labels))
     .filter((one) => !isPart(one['app.kubernetes.io/component'] ?? ''))
     .flatMap((one) => ['app.kubernetes.io/name', 'app', 'k8s-app'].map((label) => toolCalled(one[label] ?? '')))
     .find((tool) => tool !== undefined);
@@ -117,16 +115,6 @@ function isPart(name: string): boolean {
   return /collector|agent|exporter|operator|adapter|gateway|webhook|injector|discovery|headless|redis|worker|metrics|repo/.test(
     name.toLowerCase(),
   );
-}
-
-/** Returns the ports of the destination's Pods. Empty if the Pods are unknown. */
-function podPortsOf(mesh: MeshView, { destination, service, pod }: Exposure): readonly number[] {
-  if (pod) return pod.port === undefined ? [] : [pod.port];
-  const ports = items(service?.spec.ports);
-  const port = ports.find((one) => one.port === destination.port) ?? (ports.length === 1 ? ports[0] : undefined);
-  if (!service || !port) return [];
-  const names = mesh.podsBehind(service).map(({ portNames }) => portNames);
-  return (names.length > 0 ? names : [new Map<string, number>()]).flatMap((one) => targetPortOf(one, port) ?? []);
 }
 
 /**

@@ -10,7 +10,7 @@ import {
 import { items, listed } from '@meshpass/istio/members';
 import { parseTextTest, passesTest } from '../../diff/formula/text-test.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
-import { policiesAtGateway } from '../../exposure/identity.ts';
+import { policiesAtGateway, workloadsBehind } from '../../exposure/identity.ts';
 import { mayMatch } from '../../routes/text-match.ts';
 import { operationEntries } from '../parts.ts';
 import { each, type Problem, type Rule } from '../rule.ts';
@@ -27,9 +27,7 @@ const caseInsensitiveRoute: Rule = {
       for (const [index, match] of items(exposure.route?.match).entries()) {
         if (match.ignoreUriCase !== true) continue;
         const policies = [
-          ...(exposure.service
-            ? context.mesh.podsBehind(exposure.service).flatMap((one) => authorizationPolicies(context.mesh, one))
-            : []),
+          ...workloadsBehind(context.mesh, exposure).flatMap((one) => authorizationPolicies(context.mesh, one)),
           ...gatewaysOf(exposure).flatMap((gateway) => policiesAtGateway(context.mesh, gateway)),
         ].filter(({ spec }) => spec.action === 'DENY');
         const around = policies.find(({ spec }) =>
