@@ -2,7 +2,7 @@
  * Compares two access files, and lists everything that the second one grants or revokes. Unknown fields are compared
  * like all others and reported by name.
  */
-import type { Access, Approval, Denial, Grant, GrantTarget, Operators, Who } from '@meshpass/access/compile';
+import type { Access, Approval, Grant, GrantTarget, Operators, Who } from '@meshpass/access/compile';
 import { plainText } from '@meshpass/identity/text';
 import { canonicalJson } from '../canonical-json.ts';
 import { describeChange, describeValue, type ValueChange } from './change-words.ts';
@@ -47,6 +47,9 @@ const OPENED: ReadonlySet<string> = new Set(['grants.*', 'grants.*.approval', 'g
 /** Objects that do not mean anything on their own, so only their fields are described. */
 const CONTAINERS: ReadonlySet<string> = new Set(['grants.*.kubernetes', 'operators.serviceAccounts.*']);
 
+/** Lists whose entries are the same if only their reasons differ, because a reason merely describes a denial. */
+const REASONED: ReadonlySet<string> = new Set(['deny', 'grants.*.except']);
+
 /** Lists for which it makes a difference whether they are missing or empty. */
 const WHOLE: ReadonlySet<string> = new Set(['grants.*.during']);
 
@@ -84,9 +87,8 @@ export function accessChanges(before: Access, after: Access): readonly AccessCha
 
 function* differences(path: readonly string[], before: unknown, after: unknown): Generator<ValueChange> {
   const field = fieldOf(path);
-  const isList = [before, after].some((one) => Array.isArray(one) || one instanceof Map);
-  if (isList && !WHOLE.has(field)) {
-    yield* entryDifferences(path, entriesOf(before), entriesOf(after));
+  if ([before, after].some(Array.isArray) && !WHOLE.has(field)) {
+    yield* entryDifferences(path, field, entriesOf(field, before), entriesOf(field, after));
     return;
   }
   const [old, now] = [membersOf(before), membersOf(after)];
@@ -100,10 +102,10 @@ function* differences(path: readonly string[], before: unknown, after: unknown):
 
 function* entryDifferences(
   path: readonly string[],
-  before: EntriesByIdentity,
-  after: EntriesByIdentity,
+  field: string,
+  before: ReadonlyMap<string, unknown>,
+  after: ReadonlyMap<string, unknown>,
 ): Generator<ValueChange> {
-  const field = fieldOf(path);
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     const [was, is] = [before.get(key), after.get(key)];
     if (was === undefined || is === undefined) yield differenceAt(path, field, was, is);
@@ -123,9 +125,10 @@ function fieldOf(path: readonly string[]): string {
   return field;
 }
 
-function entriesOf(list: unknown): EntriesByIdentity {
-  if (list instanceof Map) return list;
-  return new Map(((list ?? []) as readonly unknown[]).map((entry) => [identityKey(entry), entry]));
+/** Indexes the entries of a list by their identity. Their order does not matter, and equal entries count as one. */
+function entriesOf(field: string, list: unknown): ReadonlyMap<string, unknown> {
+  const keyOf = (entry: object) => identityKey(REASONED.has(field) ? { ...entry, reason: undefined } : entry);
+  return new Map(((list ?? []) as readonly object[]).map((entry) => [keyOf(entry), entry]));
 }
 
 function membersOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
@@ -150,9 +153,6 @@ function isWider({ field, does, before, after }: ValueChange): boolean {
   return LESS_IS_WIDER.has(field) ? after < before : after > before;
 }
 
-/** Entries by their identity. Their order does not matter, and entries with the same identity count as one entry. */
-type EntriesByIdentity = ReadonlyMap<string, unknown>;
-
 /** The defaults for access files that do not specify `operators`. */
 const NOBODY: Operators = {
   roles: { viewer: [], approver: [], operator: [], 'security-officer': [], admin: [] },
@@ -172,7 +172,7 @@ function comparableAccess({ file: _, files: __, ...access }: Access): Readonly<R
     ...rest,
     trust: { ...trusted, issuers: byName(issuers) },
     operators: statedOperators(operators),
-    deny: denials(deny),
+    deny,
     approvals: { webhooks: byName(webhooks) },
     grants: byName(grants.map(statedGrant)),
   };
@@ -195,7 +195,7 @@ function statedGrant(grant: Grant): { readonly name: string } {
   const { except = [], to, kubernetesRoles, kubernetesAllow = [], approval, ...rest } = grant;
   return {
     ...rest,
-    except: denials(except),
+    except,
     to: to.flatMap(statedCalls),
     'to.deny': to.flatMap(statedDenials),
     kubernetes: { roles: kubernetesRoles, allow: kubernetesAllow },
@@ -223,13 +223,6 @@ function statedApproval({ emergency, ...rest }: Approval, asking: readonly Who[]
   return { ...rest, emergency: { ...bounds, who, review } };
 }
 
-/** Indexes denials by their identity, which does not include the reason because it merely describes a denial. */
-function denials(all: readonly Denial[]): EntriesByIdentity {
-  return new Map(
-    all.map(({ reason, ...who }) => [identityKey(who), { ...who, ...(reason !== undefined && { reason }) }]),
-  );
-}
-
 /**
  * Removes all source positions from a value. A claim can also be named `place`, so the member's content is checked as
  * well.
@@ -250,9 +243,8 @@ function byName<T extends { readonly name: string }>(all: readonly T[]): Readonl
 }
 
 function unordered(value: unknown): unknown {
-  const entries = value instanceof Map ? [...value.values()] : value;
-  if (Array.isArray(entries)) {
-    const keyed = entries.map(unordered).map((entry) => [canonicalJson(entry), entry] as const);
+  if (Array.isArray(value)) {
+    const keyed = value.map(unordered).map((entry) => [canonicalJson(entry), entry] as const);
     return keyed.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry);
   }
   if (typeof value !== 'object' || value === null) return value;
