@@ -9,29 +9,10 @@ export { type LoadedManifests, loadManifests, loadObject, MAX_BYTES, type Manife
 export { type DataPlane, describeAssumption } from './mesh/data-plane.ts';
 export { EXPORT_TO, type Exported, exportToOf, isExportedTo } from './mesh/export-to.ts';
 export * from './mesh/host.ts';
-export {
-  hasProxy,
-  isCaptured,
-  type NamespaceInjection,
-  namespaceInjection,
-  whyNoSidecar,
-} from './mesh/injection.ts';
+export * from './mesh/injection.ts';
 export type * from './mesh/mesh.ts';
 export * from './mesh/mesh-config.ts';
-export {
-  anyPod,
-  distinctWorkloads,
-  hasEnded,
-  labelsSelectedBy,
-  lastingLabels,
-  type PodFacts,
-  type PodTemplateOf,
-  podTemplates,
-  portNamesOf,
-  serviceAccountOf,
-  standInPorts,
-  targetPortOf,
-} from './mesh/pod.ts';
+export * from './mesh/pod.ts';
 export { bypassesZtunnel, type PodProxy, proxyOfPod } from './mesh/pod-proxy.ts';
 export * from './mesh/port-protocol.ts';
 export { GATEWAY_NAME, type MeshProxy, type ProxyKind, proxyKinds } from './mesh/proxy.ts';

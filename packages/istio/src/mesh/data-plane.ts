@@ -10,9 +10,17 @@ import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
 import { identityOf } from '../object/order.ts';
 import type { ResourceKind } from '../object/resources.ts';
-import { isForSidecars, selectorOf, selects, selectsPods, selectsSome, whyRestricted } from '../object/selection.ts';
+import {
+  isForSidecars,
+  podSelector,
+  selectorOf,
+  selects,
+  selectsPods,
+  selectsSome,
+  whyRestricted,
+} from '../object/selection.ts';
 import { hasProxy, isCaptured, whyNoSidecar } from './injection.ts';
-import { anyPod, lastingLabels, type PodFacts, podSelector } from './pod.ts';
+import { anyPod, lastingLabels, type PodFacts } from './pod.ts';
 import { BYPASS, bypassesZtunnel, DATAPLANE_MODE, type PodProxy, proxyOfPod } from './pod-proxy.ts';
 import type { ProxyKind } from './proxy.ts';
 import { servicesSelecting } from './service-index.ts';

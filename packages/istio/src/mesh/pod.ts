@@ -4,7 +4,7 @@ import type { PodController, PodSpec } from '../object/kubernetes.ts';
 import { compare, distinct, items, labels as labelsOf, text } from '../object/members.ts';
 import type { Labels, Path } from '../object/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts';
-import { selectsSome } from '../object/selection.ts';
+import { podSelector, selectsSome } from '../object/selection.ts';
 import { isTcp } from './port-protocol.ts';
 
 /** The fields that determine whether a Pod has a sidecar and which traffic that sidecar captures. */
@@ -219,16 +219,6 @@ export function distinctWorkloads(
 export function labelsSelectedBy(resources: Iterable<Resource>): ReadonlySet<string> {
   const names = [...resources].flatMap((resource) => Object.keys(podSelector(resource) ?? {}));
   return new Set(names.filter((name) => PER_POD.includes(name)));
-}
-
-/** Returns the labels that an object uses to select Pods, or undefined if it does not select Pods by label. */
-export function podSelector({ kind, ...resource }: Resource): Labels | undefined {
-  const { selector, workloadSelector } = ('spec' in resource ? (resource.spec ?? {}) : {}) as {
-    readonly selector?: Labels | { readonly matchLabels?: Labels };
-    readonly workloadSelector?: { readonly labels?: Labels };
-  };
-  if (kind === 'Service' || kind === 'Gateway') return selector as Labels | undefined;
-  return workloadSelector?.labels ?? (selector as { readonly matchLabels?: Labels } | undefined)?.matchLabels;
 }
 
 function template(

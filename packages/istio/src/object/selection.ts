@@ -5,6 +5,7 @@ import type { LabelSelector } from './gateway-api.ts';
 import { items, texts } from './members.ts';
 import type { KubeObject, Labels } from './object.ts';
 import { identityOf } from './order.ts';
+import type { Resource } from './resources.ts';
 import type { Attachment, TargetRef } from './security.ts';
 
 interface Targeting {
@@ -117,4 +118,14 @@ export function selectsByExpressions(selector: LabelSelector | undefined, labels
     if (operator === 'NotIn') return !listed;
     return operator === 'Exists' ? has : operator === 'DoesNotExist' && !has;
   });
+}
+
+/** Returns the labels that an object uses to select Pods, or undefined if it does not select Pods by label. */
+export function podSelector({ kind, ...resource }: Resource): Labels | undefined {
+  const { selector, workloadSelector } = ('spec' in resource ? (resource.spec ?? {}) : {}) as {
+    readonly selector?: Labels | { readonly matchLabels?: Labels };
+    readonly workloadSelector?: { readonly labels?: Labels };
+  };
+  if (kind === 'Service' || kind === 'Gateway') return selector as Labels | undefined;
+  return workloadSelector?.labels ?? (selector as { readonly matchLabels?: Labels } | undefined)?.matchLabels;
 }
