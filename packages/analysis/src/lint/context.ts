@@ -30,7 +30,7 @@ export interface LintContext {
  * Creates the input for the lint rules.
  * @param options the options, whose mesh settings override the `istio` ConfigMap and Istio's defaults
  */
-export function lintContext(resources: readonly Resource[], options: LintOptions): LintContext {
+export function lintContext(resources: readonly Resource[], { base, ...options }: LintOptions): LintContext {
   const found = findMeshConfig(resources);
   const settings = {
     rootNamespace: options.rootNamespace ?? found.rootNamespace,
@@ -48,13 +48,9 @@ export function lintContext(resources: readonly Resource[], options: LintOptions
       exposures ??= meshExposures(mesh);
       return exposures;
     },
-    base: options.base && lintContext(options.base, baseOptions({ ...options, ...settings })),
+    base: base && lintContext(base, { ...options, ...settings }),
     grantReaches: reaches,
     granted: grantsByHost(reaches),
     testWords: testWords(options.settings?.testWords, options.settings?.testLabels),
   };
-}
-
-function baseOptions({ base: _, ...options }: LintOptions): LintOptions {
-  return options;
 }

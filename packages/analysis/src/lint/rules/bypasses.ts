@@ -153,7 +153,6 @@ const UNGUARDED = new Map([
 ]);
 const SEEN_BY_POLICIES =
   /"x-meshpass-|"x-forwarded-client-cert"|forward_client_cert_details|use_remote_address|xff_num_trusted_hops|normalize_path/;
-const EARLY = new Set(['INSERT_FIRST', 'INSERT_BEFORE']);
 /**
  * Matches filters that can answer or change calls. Rate limit and telemetry filters are not included, because they
  * cannot allow a call.
@@ -215,7 +214,7 @@ function weakens({ applyTo, match, patch }: ConfigPatch): readonly [Path, string
   if (/"disabled":true/.test(value) && GUARDS.some((one) => value.includes(one))) {
     return [['patch', 'value'], 'a route disables the policy filter for itself'];
   }
-  const early = applyTo === 'HTTP_FILTER' && goesFirst(operation, matched, match);
+  const early = applyTo === 'HTTP_FILTER' && goesFirst(operation, guard, matched, match);
   if (early && filterTypes(patch?.value).some((one) => ANSWERS.test(one))) {
     const name = text(record(patch?.value).name) ?? 'this filter';
     return [
@@ -234,13 +233,10 @@ function weakens({ applyTo, match, patch }: ConfigPatch): readonly [Path, string
  * Checks whether a patch inserts a filter ahead of the policy filters: at the start, before one of them, or before the
  * first filter of a listener.
  */
-function goesFirst(operation: string, matched: string, match: unknown): boolean {
-  if (!EARLY.has(operation)) return false;
-  if (operation === 'INSERT_FIRST') return true;
-  const context = text(record(match).context);
-  if (GUARDS.some((one) => matched.includes(`"${one}"`))) return true;
+function goesFirst(operation: string, guard: string | undefined, matched: string, match: unknown): boolean {
+  if (operation !== 'INSERT_BEFORE') return operation === 'INSERT_FIRST';
   // Outbound listeners have no policy filters, and a filter that is inserted before the router still runs after them.
-  return context !== 'SIDECAR_OUTBOUND' && !matched.includes('subFilter');
+  return guard !== undefined || (text(record(match).context) !== 'SIDECAR_OUTBOUND' && !matched.includes('subFilter'));
 }
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';

@@ -34,8 +34,8 @@ import {
   checkEachExposure,
   describeEntryPoints,
   describeReach,
-  explainUncertainty,
   isAddedByEnvoyFilter,
+  openProblem,
   passageSeverity,
 } from './passage-words.ts';
 
@@ -54,8 +54,7 @@ const openAdminTool: Rule = {
     const open = tool === undefined ? [] : publicPassages(context, exposure);
     if (open.length === 0) return undefined;
     const reach = describeReach(exposure, open, `${tool} (${describeDestination(exposure)})`);
-    const message = `${reach}, so that only its own login protects it, if it has one.${explainUncertainty(open)}`;
-    return { severity: passageSeverity(open), message };
+    return openProblem(open, `${reach}, so that only its own login protects it, if it has one.`);
   }),
 };
 

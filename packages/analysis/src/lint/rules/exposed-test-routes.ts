@@ -12,10 +12,9 @@ import {
   checkEachExposure,
   describeEntryPoints,
   describeReach,
-  explainUncertainty,
   isAddedByEnvoyFilter,
   oncePerPlace,
-  passageSeverity,
+  openProblem,
 } from './passage-words.ts';
 
 /** Reports test routes that can be reached by the public. Finding such routes is the main purpose of the linter. */
@@ -31,8 +30,7 @@ const openTestRoute: Rule = {
     const why = whyTestRoute(context, exposure);
     const open = why === undefined ? [] : publicPassages(context, exposure);
     if (open.length === 0) return undefined;
-    const message = `${describeReach(exposure, open)}. It is a test route: ${why}.${explainUncertainty(open)}`;
-    return { severity: passageSeverity(open), message };
+    return openProblem(open, `${describeReach(exposure, open)}. It is a test route: ${why}.`);
   }),
 };
 

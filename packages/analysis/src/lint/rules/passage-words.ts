@@ -76,8 +76,13 @@ export function passageSeverity(passages: readonly Passage[]): Severity {
     : 'warning';
 }
 
+/** Creates the problem that passages are open. Its severity depends on how certain this is. */
+export function openProblem(passages: readonly Passage[], message: string): Problem {
+  return { severity: passageSeverity(passages), message: `${message}${explainUncertainty(passages)}` };
+}
+
 /** Explains why it is uncertain that a passage is open. Returns an empty string if at least one passage is certain. */
-export function explainUncertainty(passages: readonly Passage[]): string {
+function explainUncertainty(passages: readonly Passage[]): string {
   if (passageSeverity(passages) === 'error') return '';
   const [{ atEntry, atWorkload }] = passages as readonly [Passage];
   const reasons = [atEntry, atWorkload].filter(({ state }) => state === 'unknown').map(({ reason }) => reason);

@@ -5,9 +5,9 @@
 import { listed } from '@meshpass/istio/members';
 import {
   type AppliedSettings,
-  type DeclaredEntryPoint,
   type Finding,
   type LintSettings,
+  objectName,
   SEVERITIES,
   type SuppressionMatcher,
 } from '../model.ts';
@@ -29,7 +29,9 @@ export function createSettingsFilter({ file, severities, entryPoints, testWords,
   const weakened = new Map<string, number>();
   return {
     accept: ({ code, severity, object }) => {
-      const entryPoint = ENTRY_POINT_RULES.has(code) ? entryPoints.find((one) => isSame(one, object)) : undefined;
+      const entryPoint = ENTRY_POINT_RULES.has(code)
+        ? entryPoints.find((one) => objectName({ object: one }) === objectName({ object }))
+        : undefined;
       if (entryPoint) return { place: entryPoint.place, reason: entryPoint.reason, owner: entryPoint.owner };
       const rule = severities.get(code);
       if (rule && isLowerSeverity(rule.severity, severity)) weakened.set(code, (weakened.get(code) ?? 0) + 1);
@@ -66,11 +68,4 @@ export function describeSettings({ file, weakened, removed }: AppliedSettings): 
   });
   const words = removed.length === 0 ? [] : [`test words and labels removed: ${listed(removed, 20)}`];
   return [file, ...rules, ...words].join('; ');
-}
-
-function isSame(
-  one: Pick<DeclaredEntryPoint, 'kind' | 'namespace' | 'name'>,
-  { kind, namespace, name }: Finding['object'],
-): boolean {
-  return one.kind === kind && one.namespace === namespace && one.name === name;
 }
