@@ -1,7 +1,7 @@
 /** Determines the calls that the holders of grants gain and lose when the access file changes. */
 
 import { grantNamespace } from '@meshpass/identity';
-import { compare } from '@meshpass/istio/members';
+import { compare, distinct } from '@meshpass/istio/members';
 import { describeProduct } from '../diff/describe.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
@@ -32,7 +32,7 @@ export function findReachChanges(
 ): readonly ReachChange[] {
   const { space, indexes, endpoints, prepared, agreed, forwarded, open } = context;
   const { diagram, set, withText } = space;
-  const found = new Map<string, ReachChange>();
+  const found: ReachChange[] = [];
   const holders = [
     diagram.orAll(grantsBefore.map((name) => withText('peer.namespace', grantNamespace(name)))),
     set(context.holders),
@@ -59,14 +59,13 @@ export function findReachChanges(
         const said = describeProduct(explained, given);
         const http = [said.what, said.circumstances].filter((one) => one !== '').join(' ');
         const what = endpoint.protocol === 'tcp' ? 'connections' : http;
-        for (const grant of grantsIn(explained)) {
-          const change = { grant, does, service: name, what };
-          found.set(JSON.stringify(change), change);
-        }
+        for (const grant of grantsIn(explained)) found.push({ grant, does, service: name, what });
       }
     }
   }
-  return [...found.values()].sort((a, b) => compare(a.grant, b.grant) || compare(a.service, b.service));
+  return distinct(found, (one) => JSON.stringify(one)).sort(
+    (a, b) => compare(a.grant, b.grant) || compare(a.service, b.service),
+  );
 }
 
 /** Returns the grants whose holders can make the explained calls. */

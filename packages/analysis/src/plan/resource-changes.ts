@@ -58,10 +58,7 @@ export function resourceChanges(
  */
 export function manifestsToWrite(wanted: readonly Manifest[], changes: readonly ResourceChange[]): readonly Manifest[] {
   const written = new Set(changes.filter(({ does }) => does !== 'remove').map(({ kind, name }) => `${kind} ${name}`));
-  return wanted.filter((manifest) => {
-    const { kind, name } = nameOf(manifest);
-    return written.has(`${kind} ${name}`);
-  });
+  return wanted.filter((manifest) => written.has(keyOf(manifest)));
 }
 
 type Named = { readonly kind: string; readonly metadata: { readonly name: string; readonly namespace?: string } };

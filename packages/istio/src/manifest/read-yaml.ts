@@ -46,13 +46,17 @@ export class YamlError extends Error {
  * @throws YamlError if the text is rejected. The error describes the first problem
  */
 export function parseYamlValues(text: string): readonly unknown[] {
-  const { joined, events } = parse(text);
-  // Without an anchor, there is nothing that an alias could refer to.
-  if (joined.includes('&')) checkAliases(joined, events);
   try {
+    const { joined, events } = parse(text);
+    // Without an anchor, there is nothing that an alias could refer to.
+    if (joined.includes('&')) checkAliases(joined, events);
     return constructFromEvents(events, { source: joined, schema: SCHEMA, maxTotalMergeKeys: MAX_ALIASED_NODES });
   } catch (thrown) {
-    throw thrown instanceof YAMLException ? refusal(thrown) : thrown;
+    if (!(thrown instanceof YAMLException)) throw thrown;
+    const { reason } = thrown;
+    const isDeep = reason.includes('maxDepth');
+    const message = isDeep ? `nested deeper than ${MAX_DEPTH} levels` : reason;
+    throw new YamlError(message, offsetOf(thrown), isDeep || reason.includes('maxTotalMergeKeys'));
   }
 }
 
@@ -157,17 +161,10 @@ function parse(text: string): Parsed {
       if (!(thrown instanceof YAMLException)) throw thrown;
       const isIndentation = thrown.reason === 'deficient indentation' && read < MAX_REREAD;
       const next = isIndentation ? joinLine(joined, offsetOf(thrown)) : undefined;
-      if (next === undefined) throw refusal(thrown);
+      if (next === undefined) throw thrown;
       joined = next;
     }
   }
-}
-
-function refusal(thrown: YAMLException): YamlError {
-  const { reason } = thrown;
-  const isDeep = reason.includes('maxDepth');
-  const message = isDeep ? `nested deeper than ${MAX_DEPTH} levels` : reason;
-  return new YamlError(message, offsetOf(thrown), isDeep || reason.includes('maxTotalMergeKeys'));
 }
 
 function offsetOf({ mark }: YAMLException): number {

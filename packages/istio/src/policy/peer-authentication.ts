@@ -57,18 +57,12 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
   return { general, ports };
 }
 
-/** The oldest policy in each scope. */
-interface Scopes {
-  readonly mesh: PeerAuthentication | undefined;
-  readonly namespace: PeerAuthentication | undefined;
-  readonly own: PeerAuthentication | undefined;
-}
-
+/** Returns the oldest policy in each scope. */
 function scopes(
   policies: readonly PeerAuthentication[],
   proxy: Pick<MeshProxy, 'namespace' | 'labels'>,
   rootNamespace: string,
-): Scopes {
+) {
   const oldest = (place: string, isMeant: (selector: Labels | undefined) => boolean) =>
     policies.find((one) => one.metadata.namespace === place && isMeant(selectorOf(one)));
   const mesh = oldest(rootNamespace, (selector) => !selector);
