@@ -1,7 +1,7 @@
 /** Determines which protocol istiod selects for a Service port. */
-import type { MeshService } from './mesh.ts';
 
-export type PortProtocol = MeshService['ports'][number]['protocol'];
+/** A protocol that Istio selects. If it is `undeclared`, Istio detects the protocol at run time. */
+export type PortProtocol = 'http' | 'http2' | 'tcp' | 'undeclared';
 
 const PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
   http: 'http',
