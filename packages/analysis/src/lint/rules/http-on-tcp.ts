@@ -7,16 +7,14 @@ import {
   standInFor,
   type Workload,
   type WorkloadPort,
+  ztunnelRule,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
 import { indexEnforcedPolicies } from '../../exposure/enforcer.ts';
 import { isGatewayPod } from '../../exposure/entries/gateway-service.ts';
 import type { LintContext } from '../context.ts';
-import { conditionsOf, operationsOf, type PolicyRule, policyRules, sourcesOf } from '../parts.ts';
-import type { Part, Rule } from '../rule.ts';
-
-const HTTP_SOURCES = ['requestPrincipals', 'notRequestPrincipals', 'remoteIpBlocks', 'notRemoteIpBlocks'];
-const HTTP_OPERATIONS = ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'];
+import { operationsOf, type PolicyRule, policyRules } from '../parts.ts';
+import type { Rule } from '../rule.ts';
 
 /**
  * Reports rules whose HTTP fields apply to a TCP port. On such a port, Istio drops an ALLOW rule entirely. From a DENY
@@ -48,16 +46,11 @@ export const httpOnTcp: Rule = {
   },
 };
 
-/** Finds the first part of a rule that only applies to HTTP. */
-function httpField(rule: PolicyRule): { readonly name: string; readonly path: Path } | undefined {
-  const lists = (parts: readonly Part<object>[], names: readonly string[]) =>
-    parts.flatMap(({ value, path }) =>
-      names.filter((name) => name in value).map((name) => ({ name, path: [...path, name] })),
-    );
-  const conditions = conditionsOf(rule)
-    .map(({ value, path }) => ({ name: String(value.key), path: [...path, 'key'] }))
-    .filter(({ name }) => /^request\.|^remote\.ip/.test(name));
-  return [...lists(operationsOf(rule), HTTP_OPERATIONS), ...lists(sourcesOf(rule), HTTP_SOURCES), ...conditions][0];
+/** Finds the first part of a rule that only applies to HTTP. A ztunnel does not evaluate these parts either. */
+function httpField({ value, path }: PolicyRule): { readonly name: string; readonly path: Path } | undefined {
+  const isHttp = (name: string) => !name.includes('.') || /^request\.|^remote\.ip/.test(name);
+  const field = ztunnelRule(value, 'DENY').unread.find(({ name, isIgnored }) => !isIgnored && isHttp(name));
+  return field && { name: field.name, path: [...path, ...field.path] };
 }
 
 /** Checks whether a rule applies to a port. Rules that list no ports apply to all of them. */
