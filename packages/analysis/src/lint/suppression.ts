@@ -105,14 +105,7 @@ function nextLine(lines: readonly string[], index: number): number {
 
 function read(text: string, now: number): Omit<Suppression, 'place' | 'reaches'> {
   const { codes = '', until = '', reason = '' } = FORM.exec(text.trim())?.groups ?? {};
-  const given = {
-    codes: codes
-      .split(',')
-      .map((one) => one.trim())
-      .filter((one) => one !== ''),
-    until,
-    reason: reason.trim(),
-  };
+  const given = { codes: codes.match(/\w+/g) ?? [], until, reason: reason.trim() };
   const missing = [
     ...(given.codes.length === 0 ? ['a rule code'] : []),
     ...(isDay(until) ? [] : ['a day (until YYYY-MM-DD)']),
