@@ -9,6 +9,7 @@ import {
   type AuthorizationPolicy,
   authorizationPolicies,
   type Gateway,
+  type HttpMatch,
   isForSidecars,
   isTcp,
   type Labels,
@@ -115,7 +116,8 @@ export function patchesAtWorkloads(
 }
 
 function unpatchedAtEntry(known: KnownMesh, exposure: Exposure, entry: EntryPoint): Identity {
-  if (matchRequiresIdentity(exposure)) return { state: 'required', reason: 'the match needs a verified claim' };
+  if (exposure.matches.length > 0 && exposure.matches.every(needsClaim))
+    return { state: 'required', reason: 'the match needs a verified claim' };
   const { own, proxy } = entry;
   if (own.state === 'required' || own.state === 'assumed' || proxy.by !== 'istio') return own;
   if (proxy.withoutPolicies) return own;
@@ -190,14 +192,11 @@ function podsAreIn(places: readonly string[]): string {
 }
 
 /**
- * Checks whether every match requires a verified token. Gateways only match on the claims of verified tokens. Source:
- * https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
+ * Checks whether a match requires a claim from a verified token. Without a RequestAuthentication, such a match never
+ * applies. Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/
  */
-function matchRequiresIdentity({ matches }: Exposure): boolean {
-  return (
-    matches.length > 0 &&
-    matches.every(({ headers }) => Object.keys(record(headers)).some((name) => name.startsWith('@request.auth.claims')))
-  );
+export function needsClaim({ headers }: HttpMatch): boolean {
+  return Object.keys(record(headers)).some((name) => name.startsWith('@request.auth.claims'));
 }
 
 /** The anonymous calls that reach one proxy through one entry point, and the policies that apply there. */

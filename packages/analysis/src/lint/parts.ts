@@ -8,7 +8,6 @@ import {
   type AuthorizationSource,
   type Gateway,
   type GatewayServer,
-  type HttpMatch,
   type HttpRoute,
   type JwtRule,
   type KubeObject,
@@ -133,14 +132,6 @@ export function hostsOf({ on, path, value }: Part<GatewayServer, Gateway>) {
 /** Returns the HTTP routes of all VirtualServices. */
 export function httpRoutes({ mesh }: LintContext): readonly Part<HttpRoute, VirtualService>[] {
   return mesh.all('VirtualService').flatMap((on) => itemsOf(on, ['spec', 'http'], on.spec.http));
-}
-
-/**
- * Checks whether a match requires a claim from a verified token. Without a RequestAuthentication, such a match never
- * applies.
- */
-export function needsClaim({ headers }: HttpMatch): boolean {
-  return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
 }
 
 /** Returns the JWT rules of all RequestAuthentications. */

@@ -2,11 +2,10 @@
 
 import { describeCallerInput, describeDestination } from '../../exposure/describe.ts';
 import type { Exposure } from '../../exposure/exposure.ts';
-import { publicPassages } from '../../exposure/identity.ts';
+import { needsClaim, publicPassages } from '../../exposure/identity.ts';
 import { createNewPassageTest } from '../../exposure/new-ways.ts';
 import { adminInterfaceName } from '../exposure/admin-tool.ts';
 import { whyTestRoute } from '../exposure/test-names.ts';
-import { needsClaim } from '../parts.ts';
 import { each, type Rule } from '../rule.ts';
 import {
   checkEachExposure,

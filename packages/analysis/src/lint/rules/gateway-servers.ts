@@ -2,9 +2,10 @@
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
 import { fullHost, type Gateway, type GatewayServer, type Labels, selects, serviceName } from '@meshpass/istio';
 import { labels, texts } from '@meshpass/istio/members';
+import { needsClaim } from '../../exposure/identity.ts';
 import { virtualServiceRoutes } from '../../routes/http-routes.ts';
 import type { LintContext } from '../context.ts';
-import { gatewayServers, hostsOf, needsClaim, objectsOfKind } from '../parts.ts';
+import { gatewayServers, hostsOf, objectsOfKind } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);

@@ -7,7 +7,6 @@ import {
   fullHost,
   identityOf,
   isForSidecars,
-  isTcp,
   type KubeObject,
   type MeshView,
   type MutualTlsMode,
@@ -17,9 +16,9 @@ import {
   selects,
   selectsPods,
   serviceName,
-  targetPortOf,
+  workloadPorts,
 } from '@meshpass/istio';
-import { items, labels } from '@meshpass/istio/members';
+import { labels } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { findPeerIdentityPart, itemsOf, rulesOf } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
@@ -123,8 +122,7 @@ function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator
 
 /**
  * Lists the Pod ports that Services route to. On all other ports, such as those for metrics or probes, plain text is
- * normal. Returns undefined if the ports are unknown, because the files contain no matching Service or no Pod with a
- * named port.
+ * normal. Returns undefined if the files contain no Service that is known to route to one.
  */
 function servedPorts(
   mesh: MeshView,
@@ -133,13 +131,9 @@ function servedPorts(
 ): ReadonlySet<number> | undefined {
   const pods = mesh.podsIn(namespace).filter((one) => selects(pod, one.labels));
   const known = pods.length > 0 ? pods : [{ namespace, labels: pod, portNames: new Map<string, number>() }];
-  const ports = known.flatMap((one) =>
-    mesh
-      .servicesBefore(one)
-      .flatMap(({ spec }) => items(spec.ports).filter(isTcp))
-      .map((port) => targetPortOf(one.portNames, port)),
-  );
-  return ports.length === 0 || ports.includes(undefined) ? undefined : new Set(ports as readonly number[]);
+  const ports = known.flatMap((one) => [...workloadPorts(mesh, mesh.config, one).values()]);
+  const served = ports.filter(({ reachedAs }) => reachedAs.length > 0).map(({ port }) => port);
+  return served.length === 0 ? undefined : new Set(served);
 }
 
 /** Reports DestinationRules that disable mutual TLS, because their callers then have no identity. */
