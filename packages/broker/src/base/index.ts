@@ -26,6 +26,5 @@ export type { Process } from './process.ts';
 
 // Log and metrics.
 
-export type { DeliveryOutcome } from './telemetry/delivery-outcome.ts';
 export { createLogger, type Log } from './telemetry/log.ts';
-export { createMetrics, type Metrics } from './telemetry/metrics.ts';
+export { createMetrics, type DeliveryOutcome, type Metrics } from './telemetry/metrics.ts';

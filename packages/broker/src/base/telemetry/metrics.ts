@@ -2,10 +2,27 @@
 import type { CertificateValidity } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { ALERTED_CODES, ALERTED_FAILURES } from './alerted.ts';
-import { DELIVERY_OUTCOMES, type DeliveryOutcome } from './delivery-outcome.ts';
 
 export type Metrics = ReturnType<typeof createMetrics>;
+
+/**
+ * The possible outcomes of delivering a webhook message. `dropped` means that the access file no longer contains the
+ * webhook.
+ */
+const DELIVERY_OUTCOMES = ['delivered', 'failed', 'given_up', 'dropped'] as const;
+export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
+
+// The chart's alert rules are based on the following series. They have to be initialized to zero before the first event,
+// because Prometheus does not treat a new series that starts at one as an increase. Otherwise, the first event would not
+// raise an alert, and it might be the only one.
+
+/** The error codes of refusals that raise an alert. */
+const ALERTED_CODES = [
+  ...['store_unavailable', 'ca_unavailable', 'kubernetes_unavailable', 'issuer_unavailable', 'issuer_rate_limited'],
+  ...['dpop_replayed', 'break_glass_off'],
+];
+/** The components whose failures raise an alert. */
+const ALERTED_FAILURES = ['audit'];
 
 /** The names and descriptions of all gauges that have no labels. */
 const GAUGES = {
