@@ -6,32 +6,28 @@
  */
 import { fsyncSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { PGlite } from '@electric-sql/pglite';
+import { PGlite, type Results } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 import { assertRowCount, type Step, UnexpectedRows } from './statement.ts';
 
-/** A command for the thread: a single statement, the steps of a transaction, or `close`. */
+/** A command for the thread: a single statement, the steps of a transaction, or `close`. Commands are sent one by one. */
 export type EngineCommand =
   | { readonly sql: string; readonly parameters: readonly unknown[] }
   | { readonly steps: readonly Step[] }
   | { readonly close: true };
 
-/** A command with an id that its reply refers to. */
-export type EngineRequest = EngineCommand & { readonly id: number };
+/** The result of a command. */
+export interface EngineAnswer {
+  /** The result of a single statement. */
+  readonly result?: Results<unknown>;
+  /** The step that changed or returned an unexpected number of rows. Its transaction was rolled back. */
+  readonly unexpected?: { readonly index: number; readonly rows: readonly unknown[] };
+}
 
-/** The result of a request, or the reason why it failed. */
+/** The result of a command, or the reason why it failed. */
 export type EngineReply =
-  | {
-      readonly id: number;
-      readonly rows: unknown[];
-      readonly affected: number | undefined;
-      /** The step that changed or returned an unexpected number of rows. Its transaction was rolled back. */
-      readonly unexpected?: { readonly index: number; readonly rows: readonly unknown[] };
-    }
-  | {
-      readonly id: number;
-      readonly failure: { message: string; code: string | undefined; detail: string | undefined; fatal: boolean };
-    };
+  | EngineAnswer
+  | { readonly failure: { message: string; code: string | undefined; detail: string | undefined; fatal: boolean } };
 
 class SyncingNodeFS extends NodeFS {
   override async init(...args: Parameters<NodeFS['init']>): ReturnType<NodeFS['init']> {
@@ -58,24 +54,22 @@ const opening = PGlite.create({
   ],
 });
 
-parentPort!.on('message', async (request: EngineRequest) => {
-  parentPort!.postMessage(await answer(request));
+parentPort!.on('message', async (command: EngineCommand) => {
+  parentPort!.postMessage(await answer(command));
 });
 
-async function answer(request: EngineRequest): Promise<EngineReply> {
+async function answer(command: EngineCommand): Promise<EngineReply> {
   try {
     const pglite = await opening;
-    if ('close' in request) {
+    if ('close' in command) {
       await pglite.close();
-      return { id: request.id, rows: [], affected: undefined };
+      return {};
     }
-    if ('steps' in request) return await transact(pglite, request.id, request.steps);
-    const { rows, affectedRows } = await pglite.query(request.sql, [...request.parameters]);
-    return { id: request.id, rows, affected: affectedRows };
+    if ('steps' in command) return await transact(pglite, command.steps);
+    return { result: await pglite.query(command.sql, [...command.parameters]) };
   } catch (thrown) {
     const { message, code, detail, severity } = thrown as Record<'message' | 'code' | 'detail' | 'severity', string>;
-    const failure = { message, code, detail, fatal: severity === undefined || /^(?:PANIC|FATAL)$/.test(severity) };
-    return { id: request.id, failure };
+    return { failure: { message, code, detail, fatal: severity === undefined || /^(?:PANIC|FATAL)$/.test(severity) } };
   }
 }
 
@@ -86,7 +80,7 @@ const prepared = new Set<string>();
  * Runs the steps in a single transaction. Planning a statement costs more than running it, so each one is prepared only
  * once.
  */
-async function transact(pglite: PGlite, id: number, steps: readonly Step[]): Promise<EngineReply> {
+async function transact(pglite: PGlite, steps: readonly Step[]): Promise<EngineAnswer> {
   for (const { name, sql } of steps) {
     if (prepared.has(name)) continue;
     await pglite.exec(`prepare ${name} (jsonb) as ${sql}`);
@@ -103,9 +97,9 @@ async function transact(pglite: PGlite, id: number, steps: readonly Step[]): Pro
     });
   } catch (thrown) {
     if (!(thrown instanceof UnexpectedRows)) throw thrown;
-    return { id, rows: [], affected: undefined, unexpected: { index: steps.indexOf(thrown.step), rows: thrown.rows } };
+    return { unexpected: { index: steps.indexOf(thrown.step), rows: thrown.rows } };
   }
-  return { id, rows: [], affected: undefined };
+  return {};
 }
 
 /** Quotes text as an SQL string literal, because EXECUTE does not accept protocol parameters. */

@@ -6,19 +6,11 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import {
-  type CompiledQuery,
-  type DatabaseConnection,
-  type Dialect,
-  type Driver,
-  PGliteAdapter,
-  PostgresIntrospector,
-  PostgresQueryCompiler,
-  type QueryResult,
-} from 'kysely';
+import { PGliteDialect, type PGliteQueryResults } from 'kysely';
+import { type KeyedMutex, runExclusive } from '../base/index.ts';
 import { lockDirectory } from './directory-lock.ts';
 import { pgliteThreadUrl } from './pglite-files.ts';
-import type { EngineCommand, EngineReply, EngineRequest } from './pglite-thread.ts';
+import type { EngineAnswer, EngineCommand, EngineReply } from './pglite-thread.ts';
 import { type Step, UnexpectedRows } from './statement.ts';
 
 /**
@@ -31,20 +23,36 @@ export function openPglite(dataDir: string) {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
   const engine = createEngine(dir, pgliteThreadUrl(dataDir));
-  const turns = oneAfterAnother();
+  const query = async <T>(sql: string, parameters: readonly unknown[] = []) =>
+    (await engine.send({ sql, parameters })).result as PGliteQueryResults<T>;
   return {
     /** Runs the steps in a single transaction. See `Store.commit`. */
     commit: async (steps: readonly Step[]) => {
-      const done = await turns();
-      const { unexpected } = await engine.send({ steps }).finally(done);
+      const { unexpected } = await engine.send({ steps });
       if (unexpected) throw new UnexpectedRows(steps[unexpected.index]!, unexpected.rows);
     },
-    dialect: {
-      createAdapter: () => new PGliteAdapter(),
-      createDriver: () => oneConnection(engine, turns),
-      createIntrospector: (db) => new PostgresIntrospector(db),
-      createQueryCompiler: () => new PostgresQueryCompiler(),
-    } satisfies Dialect,
+    dialect: new PGliteDialect({
+      pglite: {
+        closed: false,
+        ready: true,
+        waitReady: Promise.resolve(),
+        close: async () => {},
+        query,
+        // Kysely's transactions are only for callers that have the store to themselves: the migrations at startup, and
+        // commands. All others use `commit`.
+        transaction: async (work) => {
+          await query('begin');
+          try {
+            const result = await work({ query, rollback: async () => void (await query('rollback')) });
+            await query('commit');
+            return result;
+          } catch (thrown) {
+            await query('rollback');
+            throw thrown;
+          }
+        },
+      },
+    }),
     /** Closes the engine and unlocks the directory. */
     close: async () => {
       try {
@@ -56,9 +64,6 @@ export function openPglite(dataDir: string) {
   };
 }
 
-type Engine = ReturnType<typeof createEngine>;
-type EngineRows = Extract<EngineReply, { rows: unknown[] }>;
-
 /** How long to wait for a response, in milliseconds, before the engine is considered dead. */
 const PATIENCE_MS = 30_000;
 /**
@@ -68,17 +73,19 @@ const PATIENCE_MS = 30_000;
 const START_PATIENCE_MS = 120_000;
 
 function createEngine(dir: string, file: URL) {
-  let thread: Thread | undefined;
+  const turns: KeyedMutex = new Map();
+  let thread: ReturnType<typeof startThread> | undefined;
   return {
-    send: async (command: EngineCommand) => {
-      if (thread && !thread.alive()) {
-        // Wait until the old thread has exited, because two engines would corrupt the directory.
-        await thread.ended;
-        thread = undefined;
-      }
-      thread ??= startThread(dir, file);
-      return await thread.send(command);
-    },
+    send: (command: EngineCommand) =>
+      runExclusive(turns, dir, async () => {
+        if (thread && !thread.alive()) {
+          // Wait until the old thread has exited, because two engines would corrupt the directory.
+          await thread.ended;
+          thread = undefined;
+        }
+        thread ??= startThread(dir, file);
+        return await thread.send(command);
+      }),
     close: async () => {
       // Failing to close is no worse than a crash, because acknowledged writes are already on disk.
       if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
@@ -87,12 +94,10 @@ function createEngine(dir: string, file: URL) {
   };
 }
 
-type Thread = ReturnType<typeof startThread>;
-
+/** Starts a thread, which processes one command at a time. */
 function startThread(dir: string, file: URL) {
   const worker = new Worker(file, { workerData: { dir } });
-  const pending = new Map<number, PromiseWithResolvers<EngineRows>>();
-  let next = 0;
+  let waiting: PromiseWithResolvers<EngineAnswer> | undefined;
   let alive = true;
   let started = false;
   let cause: unknown;
@@ -100,14 +105,12 @@ function startThread(dir: string, file: URL) {
     alive = false;
     await worker.terminate();
   };
-  worker.on('message', (told: EngineReply) => {
+  worker.on('message', (reply: EngineReply) => {
     started = true;
-    const waiting = pending.get(told.id);
-    pending.delete(told.id);
-    if ('rows' in told) return waiting?.resolve(told);
-    waiting?.reject(Object.assign(new Error(told.failure.message), told.failure));
+    if (!('failure' in reply)) return waiting?.resolve(reply);
+    waiting?.reject(Object.assign(new Error(reply.failure.message), reply.failure));
     // After a panic, the engine never responds again. The next engine recovers the data.
-    if (told.failure.fatal) void end();
+    if (reply.failure.fatal) void end();
   });
   worker.on('error', (error) => {
     alive = false;
@@ -116,8 +119,7 @@ function startThread(dir: string, file: URL) {
   const ended = new Promise<void>((resolve) => {
     worker.on('exit', () => {
       alive = false;
-      for (const { reject } of pending.values()) reject(new Error('the embedded store exited', { cause }));
-      pending.clear();
+      waiting?.reject(new Error('the embedded store exited', { cause }));
       resolve();
     });
   });
@@ -125,63 +127,15 @@ function startThread(dir: string, file: URL) {
     alive: () => alive,
     ended,
     end,
-    send: async (question: EngineCommand) => {
-      const id = next++;
-      const waiting = Promise.withResolvers<EngineRows>();
-      pending.set(id, waiting);
+    send: async (command: EngineCommand) => {
+      waiting = Promise.withResolvers();
       const late = setTimeout(end, started ? PATIENCE_MS : START_PATIENCE_MS);
-      const message: EngineRequest = { id, ...question };
-      worker.postMessage(message);
+      worker.postMessage(command);
       try {
         return await waiting.promise;
       } finally {
         clearTimeout(late);
       }
     },
-  };
-}
-
-/**
- * Serializes access to PGlite's single connection.
- * @returns a function that waits for its turn, and resolves to a function that ends it
- */
-function oneAfterAnother(): () => Promise<() => void> {
-  let turn = Promise.resolve();
-  return async () => {
-    const before = turn;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    turn = promise;
-    await before;
-    return resolve;
-  };
-}
-
-/** Creates a driver with a single connection. A transaction keeps the connection until it ends. */
-function oneConnection(engine: Engine, turns: () => Promise<() => void>): Driver {
-  let free = () => {};
-  const connection: DatabaseConnection = {
-    async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-      const { rows, affected } = await engine.send({ sql: query.sql, parameters: query.parameters });
-      return { rows: rows as R[], ...(affected === undefined ? {} : { numAffectedRows: BigInt(affected) }) };
-    },
-    // biome-ignore lint/correctness/useYield: PGlite has no cursors
-    async *streamQuery() {
-      throw new Error('The embedded store does not support streaming.');
-    },
-  };
-  const run = async (sql: string) => {
-    await engine.send({ sql, parameters: [] });
-  };
-  return {
-    init: async () => {},
-    acquireConnection: async () => {
-      free = await turns();
-      return connection;
-    },
-    releaseConnection: async () => free(),
-    beginTransaction: () => run('begin'),
-    commitTransaction: () => run('commit'),
-    rollbackTransaction: () => run('rollback'),
-    destroy: async () => {},
   };
 }
