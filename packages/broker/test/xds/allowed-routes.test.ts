@@ -1,6 +1,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
-import { type AllowedOperations, routeMatches } from '../../src/mesh/xds/transform/allowed-routes.ts';
+import { routeMatches } from '../../src/mesh/xds/transform/allowed-routes.ts';
+import type { AllowedOperations } from '../../src/mesh/xds/transform/granted.ts';
 
 interface Match {
   readonly path?: string;

@@ -77,7 +77,7 @@ export const ORDERS_LISTENER = '0.0.0.0_8080';
 export function transformed(change: (answers: Answers) => void = () => {}, services: readonly GrantedService[] = ALL) {
   const answers = istiodAnswers();
   change(answers);
-  return mergeGrants([grantConfiguration(rawOf(answers), grant(services))], () => ({}));
+  return mergeGrants([grantConfiguration(rawOf(answers), grant(services))]);
 }
 
 export function find(resources: GrantSetConfiguration['clusters'], name: string): JsonObject {

@@ -1,16 +1,18 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import type { AllowedOperations } from '../../src/mesh/xds/transform/allowed-routes.ts';
 import { grantConfiguration } from '../../src/mesh/xds/transform/grant-configuration.ts';
+import type { AllowedOperations } from '../../src/mesh/xds/transform/granted.ts';
 import { mergeGrants } from '../../src/mesh/xds/transform/merge.ts';
 import { ALL, at, EXPECTED, find, grant, istiodAnswers, jsonOf, managerOf, rawOf } from './istiod-answers.ts';
 
 describe('two grants that hold the same port', () => {
   const set = (dev: AllowedOperations, sre: AllowedOperations) =>
     mergeGrants(
-      ['dev', 'sre'].map((name) => grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))),
-      (name) => (name === 'dev' ? dev : sre),
+      Object.entries({ dev, sre }).map(([name, allowed]) => {
+        const services = ALL.map((service) => ({ ...service, ...allowed }));
+        return grantConfiguration(rawOf(istiodAnswers()), grant(services, name));
+      }),
     );
 
   it('share a listener, which passes the check of the agent', () => {
@@ -45,7 +47,7 @@ describe('two grants that hold the same port', () => {
   it("use no name that the port's listener has while one grant holds it: Envoy rebinds its address only after a removal", () => {
     const names = (merged: ReturnType<typeof set>) => merged.listeners.map((any) => String(jsonOf(any).name));
     const alone = ['dev', 'sre'].map((name) =>
-      names(mergeGrants([grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))], () => ({}))),
+      names(mergeGrants([grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))])),
     );
     const together = names(set({}, {})).filter((name) => name.includes('127.64.0.1_8080'));
     expect(together).toHaveLength(3);

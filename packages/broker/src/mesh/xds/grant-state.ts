@@ -76,16 +76,13 @@ export function openGrantStream(options: GrantOptions) {
 }
 
 function grantedNow({ grant, mesh, source }: GrantOptions): GrantedServices {
-  const clusterIps = new Map(
-    mesh
-      .ports()
-      .filter((one) => one.grant === grant)
-      .map((one) => [place(one), one.clusterIps]),
-  );
+  const own = mesh.ports().filter((one) => one.grant === grant);
+  const ports = new Map(own.map((port) => [place(port), port]));
   const services = mesh.services([grant]).flatMap((service): GrantedService[] => {
     const { host, port, protocol, aliases, address } = service;
     if (address === undefined) return [];
-    return [{ host, port, protocol, aliases, address, clusterIps: clusterIps.get(place(service)) ?? [] }];
+    const { clusterIps, allow, deny } = ports.get(place(service)) ?? { clusterIps: [], allow: [] };
+    return [{ host, port, protocol, aliases, address, clusterIps, allow, deny }];
   });
   const { trustDomain, clusterDomain, tokenHeader } = source;
   return createGrantedServices({ grant, services, trustDomain, clusterDomain, tokenHeader });

@@ -50,6 +50,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   const grants = new Map<string, GrantState>();
   const listeners = new Set<() => void>();
   let version = options.epoch * VERSIONS;
+  const nextVersion = () => ++version;
 
   /** Filters the given grants to those in the current access file, and sorts them in the order of the file. */
   const inOrder = (held: readonly string[]): readonly string[] => {
@@ -59,9 +60,28 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
   };
   const namesOf = (session: ConfiguredSession) => inOrder(session.principals.map(({ grant }) => grant));
 
+  /** Merges the configurations of a set's grants. Returns undefined while any of them is missing. */
+  const merge = (held: readonly string[]): GrantSetConfiguration | undefined => {
+    // If one of the grants is no longer in the access file, there are no more sessions with this set.
+    const names = inOrder(held);
+    if (names.length < held.length) return undefined;
+    const configurations = names.map((name) => grants.get(name)?.configuration());
+    return configurations.every((one) => one !== undefined) ? mergeGrants(configurations) : undefined;
+  };
+
+  /** Recomputes the configuration of a set after one of its grants has changed. */
+  const refresh = ({ names, state }: GrantSet): void => {
+    try {
+      const content = merge(names);
+      if (content && state.update(content)) for (const listener of listeners) listener();
+    } catch (thrown) {
+      options.onFailure(thrown);
+    }
+  };
+
   const openGrant = (grant: string): GrantState => {
     const onChange = () => {
-      for (const { names, state } of sets.values()) if (names.includes(grant)) state.refresh();
+      for (const set of sets.values()) if (set.names.includes(grant)) refresh(set);
     };
     return openGrantStream({ grant, mesh, source, onFailure: options.onFailure, onChange });
   };
@@ -75,29 +95,14 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
       return known.state;
     }
     for (const name of names) if (!grants.has(name)) grants.set(name, openGrant(name));
-    const state = createGrantSetState({
-      grants: names,
-      nextVersion: () => ++version,
-      onFailure: options.onFailure,
-      source,
-      merge: () => merge(names),
-      onChange: () => {
-        for (const listener of listeners) listener();
-      },
-    });
-    sets.set(key, { names, state, wantedAt: performance.now() });
-    state.refresh();
-    return state;
-  };
-
-  const merge = (held: readonly string[]): GrantSetConfiguration | undefined => {
-    // If one of the grants is no longer in the access file, there are no more sessions with this set.
-    const names = inOrder(held);
-    if (names.length < held.length) return undefined;
-    const configurations = names.map((name) => grants.get(name)?.configuration());
-    if (!configurations.every((one) => one !== undefined)) return undefined;
-    const ports = new Map(mesh.ports().map((one) => [`${one.grant} ${one.host}:${one.port}`, one]));
-    return mergeGrants(configurations, (grant, { host, port }) => ports.get(`${grant} ${host}:${port}`) ?? NOTHING);
+    const set = {
+      names,
+      state: createGrantSetState({ ...source, grants: names }, nextVersion),
+      wantedAt: performance.now(),
+    };
+    sets.set(key, set);
+    refresh(set);
+    return set.state;
   };
 
   const sweep = (): void => {
@@ -114,7 +119,7 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
 
   const unwatch = mesh.onChange(() => {
     for (const state of grants.values()) state.meshChanged();
-    for (const { state } of sets.values()) state.refresh();
+    for (const set of sets.values()) refresh(set);
     sweep();
   });
   const sweeping = setInterval(sweep, SWEEP_MS).unref();
@@ -143,6 +148,3 @@ export function createConfigurationRelay(options: ConfigurationRelayOptions) {
     },
   };
 }
-
-/** The operations that a grant allows on a port that it does not contain. */
-const NOTHING = { allow: [] };

@@ -16,8 +16,13 @@ import {
   serviceType,
   TYPE_URL_PREFIX,
 } from '@meshpass/envoy';
-import { edsServiceName, routeConfigurationNames } from '../transform/references.ts';
-import { nameOf, parseClusterName, type RawResources } from '../transform/resources.ts';
+import {
+  edsServiceName,
+  nameOf,
+  parseClusterName,
+  type RawResources,
+  routeConfigurationNames,
+} from '../transform/resources.ts';
 
 export interface AdsOptions {
   readonly transport: Transport;

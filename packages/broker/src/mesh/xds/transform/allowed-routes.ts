@@ -1,8 +1,7 @@
 /** Converts the requests that a grant allows (by method and path, as in the access file) to Envoy route matches. */
 import type { JsonObject } from '@bufbuild/protobuf';
-import type { GrantedPort } from '@meshpass/access';
+import type { AllowedOperations } from './granted.ts';
 
-export type AllowedOperations = Pick<GrantedPort, 'allow' | 'deny'>;
 type Operation = NonNullable<AllowedOperations['allow']>[number];
 
 /**

@@ -6,10 +6,8 @@ import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { AGENT_CONFIG_SOURCE, CLUSTER, messageFromJson, messageType, pack, unpack } from '@meshpass/envoy';
 import { parseSpiffe } from '@meshpass/identity';
-import type { GrantedService, GrantedServices } from './granted.ts';
-import type { LeftOutCounter } from './left-out.ts';
-import { istioMetadata, ownName, tunnelName } from './names.ts';
-import { parseClusterName, read } from './resources.ts';
+import type { GrantedService, TransformedGrant } from './granted.ts';
+import { istioMetadata, ownName, parseClusterName, read, tunnelName } from './resources.ts';
 import type {
   ClusterLoadAssignment,
   ClusterShape,
@@ -69,19 +67,14 @@ const KEPT = [
  * @returns the resulting clusters, or an empty list if the target is not granted. If the relay chose HTTP/2, there is a
  *   second cluster for WebSockets.
  */
-export function transformCluster(
-  any: Any,
-  endpoints: Any | undefined,
-  granted: GrantedServices,
-  leftOuts: LeftOutCounter,
-): readonly Any[] {
+export function transformCluster(any: Any, endpoints: Any | undefined, granted: TransformedGrant): readonly Any[] {
   const cluster = read<ClusterShape>(any);
   const service = cluster && granted.serviceOf(cluster.name);
   if (!cluster || !service) return [];
   const name = ownName(granted.grant, cluster.name);
   const peers = peersOf(cluster, granted);
   const reachable = peers.length > 0 && isMeshed(cluster, endpoints);
-  if (!reachable) leftOuts.add('endpoints without mutual TLS', 'Cluster');
+  if (!reachable) granted.leaveOut('endpoints without mutual TLS', 'Cluster');
   const kept = Object.fromEntries(KEPT.map((field) => [field, cluster[field]]));
   const metadata = istioMetadata(cluster.metadata);
   const made = (own: string, { options, alpn, isShared }: Protocol): Any =>
@@ -142,7 +135,7 @@ function isMeshed({ edsClusterConfig }: ClusterShape, endpoints: Any | undefined
  * Returns the SPIFFE IDs of the peers that istiod allows. The list is empty if a DestinationRule disables Istio's
  * mutual TLS.
  */
-function peersOf(cluster: ClusterShape, { trustDomain }: GrantedServices): readonly string[] {
+function peersOf(cluster: ClusterShape, { trustDomain }: TransformedGrant): readonly string[] {
   const sockets = [cluster.transportSocket, ...cluster.transportSocketMatches.map((match) => match.transportSocket)];
   for (const socket of sockets) {
     if (socket?.configType.case !== 'typedConfig' || !socket.configType.value.typeUrl.endsWith(`/${TLS}`)) continue;

@@ -1,8 +1,11 @@
 /** The services of a grant in the form that the transformation needs. */
+import type { GrantedPort } from '@meshpass/access';
 import type { ReachableService } from '@meshpass/identity';
 import { parseClusterName } from './resources.ts';
 
-export interface GrantedService extends Pick<ReachableService, 'host' | 'port' | 'protocol' | 'aliases'> {
+export interface GrantedService
+  extends Pick<ReachableService, 'host' | 'port' | 'protocol' | 'aliases'>,
+    AllowedOperations {
   /** The loopback address in 127.64.0.0/10 that workspaces use for the service. */
   readonly address: string;
   /**
@@ -10,6 +13,9 @@ export interface GrantedService extends Pick<ReachableService, 'host' | 'port' |
    */
   readonly clusterIps: readonly string[];
 }
+
+/** The operations that a grant allows on a port of a service. */
+export type AllowedOperations = Pick<GrantedPort, 'allow' | 'deny'>;
 
 export interface GrantedServices {
   readonly grant: string;
@@ -24,6 +30,16 @@ export interface GrantedServices {
   readonly serviceOf: (cluster: string) => GrantedService | undefined;
   /** Returns whether a domain, with or without a port, is the name of a granted host. */
   readonly isName: (domain: string) => boolean;
+}
+
+/** The services of a grant while its resources are transformed. */
+export interface TransformedGrant extends GrantedServices {
+  /**
+   * Counts a part of a resource that was left out.
+   * @param what a short reason
+   * @param where the kind of resource, such as `Listener`
+   */
+  readonly leaveOut: (what: string, where: string) => void;
 }
 
 /** Adds lookup functions to the services of a grant. */

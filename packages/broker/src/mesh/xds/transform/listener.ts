@@ -4,18 +4,21 @@
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { LISTENER, messageFromJson, messageType, pack } from '@meshpass/envoy';
-import type { GrantedService, GrantedServices } from './granted.ts';
-import type { LeftOutCounter } from './left-out.ts';
-import { istioMetadata, listenerName, ownName } from './names.ts';
+import type { GrantedService, TransformedGrant } from './granted.ts';
 import {
   chainsOf,
+  istioMetadata,
+  listenerAddress,
+  listenerName,
+  ownName,
+  parseClusterName,
+  read,
   readHttpConnectionManager,
   readTcpProxy,
   referencedClusters,
   renameClusters,
   TCP_PROXY,
-} from './references.ts';
-import { listenerAddress, parseClusterName, read } from './resources.ts';
+} from './resources.ts';
 import { ownRoutes } from './route.ts';
 import type { Filter, FilterChain, ListenerShape, TcpProxy } from './shapes.ts';
 
@@ -34,12 +37,11 @@ const DETECTION = ['envoy.filters.listener.http_inspector', 'envoy.filters.liste
 export function transformListener(
   service: GrantedService,
   listeners: readonly ListenerShape[],
-  granted: GrantedServices,
-  leftOuts: LeftOutCounter,
+  granted: TransformedGrant,
 ): Any | undefined {
   const source = listenerOf(service, listeners);
   const chains = source
-    ? chainsOf(source).flatMap((chain) => ownChain(chain, service, granted, leftOuts))
+    ? chainsOf(source).flatMap((chain) => ownChain(chain, service, granted))
     : service.protocol === 'tcp'
       ? [plainTcp(service, granted.grant)]
       : [];
@@ -99,13 +101,8 @@ function listenerOf(service: GrantedService, listeners: readonly ListenerShape[]
  * Rewrites a filter chain for use in a workspace.
  * @returns a list with the filter chain, or an empty list if its target is not granted
  */
-function ownChain(
-  chain: FilterChain,
-  service: GrantedService,
-  granted: GrantedServices,
-  leftOuts: LeftOutCounter,
-): readonly FilterChain[] {
-  const filters = chain.filters.map((filter) => ownFilter(filter, service, granted, leftOuts));
+function ownChain(chain: FilterChain, service: GrantedService, granted: TransformedGrant): readonly FilterChain[] {
+  const filters = chain.filters.map((filter) => ownFilter(filter, service, granted));
   const ends = filters.at(-1);
   if (!ends) return [];
   return [
@@ -121,12 +118,7 @@ function ownChain(
  * Rewrites a network filter, or returns undefined if its target is not granted. Filters before the last one in a chain
  * are covered by the allow list (`reduceResource`).
  */
-function ownFilter(
-  filter: Filter,
-  service: GrantedService,
-  granted: GrantedServices,
-  leftOuts: LeftOutCounter,
-): Filter | undefined {
+function ownFilter(filter: Filter, service: GrantedService, granted: TransformedGrant): Filter | undefined {
   if (filter.configType.case !== 'typedConfig') return filter;
   const manager = readHttpConnectionManager(filter.configType.value);
   if (manager) {
@@ -136,7 +128,7 @@ function ownFilter(
       const rds = { config_source: { ads: {}, resource_api_version: 'V3' }, route_config_name: name };
       manager.routeSpecifier.value = messageFromJson(RDS, rds) as unknown as typeof routeSpecifier.value;
     } else if (routeSpecifier.case === 'routeConfig') {
-      const routes = ownRoutes(routeSpecifier.value, granted, leftOuts);
+      const routes = ownRoutes(routeSpecifier.value, granted);
       if (!routes) return undefined;
     } else return undefined;
     // The prefix is replaced because the one from istiod contains the Service's cluster address.
@@ -149,16 +141,16 @@ function ownFilter(
   const proxy = readTcpProxy(filter.configType.value);
   if (!proxy) return filter;
   proxy.statPrefix = listenerName(granted.grant, service);
-  return ownProxy(proxy, granted, leftOuts) ? typed(filter, pack(proxy)) : undefined;
+  return ownProxy(proxy, granted) ? typed(filter, pack(proxy)) : undefined;
 }
 
 const RDS = 'envoy.extensions.filters.network.http_connection_manager.v3.Rds';
 
-function ownProxy(proxy: TcpProxy, granted: GrantedServices, leftOuts: LeftOutCounter): boolean {
+function ownProxy(proxy: TcpProxy, granted: TransformedGrant): boolean {
   const clusters = referencedClusters(proxy);
   if (clusters.length === 0 || clusters.some((name) => !granted.serviceOf(name))) {
     if (clusters.some((name) => parseClusterName(name)))
-      leftOuts.add('connection to a service that is not granted', WHERE);
+      granted.leaveOut('connection to a service that is not granted', WHERE);
     return false;
   }
   renameClusters(proxy, (name) => ownName(granted.grant, name));

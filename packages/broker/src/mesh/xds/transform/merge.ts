@@ -6,22 +6,13 @@
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageFromJson, pack, unpack } from '@meshpass/envoy';
-import type { ReachableService } from '@meshpass/identity';
-import { type AllowedOperations, routeMatches } from './allowed-routes.ts';
+import { routeMatches } from './allowed-routes.ts';
 import { REQUESTS_PER_SHARED_CONNECTION } from './cluster.ts';
-import type { GrantConfiguration } from './grant-configuration.ts';
+import { createLeftOutCounter, type GrantConfiguration } from './grant-configuration.ts';
 import type { GrantedService } from './granted.ts';
-import { createLeftOutCounter } from './left-out.ts';
-import { ownName } from './names.ts';
-import { HTTP_CONNECTION_MANAGER } from './references.ts';
+import { HTTP_CONNECTION_MANAGER, ownName } from './resources.ts';
 
 export type GrantSetConfiguration = ReturnType<typeof mergeGrants>;
-
-/** Looks up the operations that a grant allows on a port of a service. */
-export type AllowedOperationsLookup = (
-  grant: string,
-  service: Pick<ReachableService, 'host' | 'port'>,
-) => AllowedOperations;
 
 interface Held {
   readonly grant: string;
@@ -33,7 +24,7 @@ interface Held {
  * Merges the configurations of the given grants into one.
  * @param grants the configurations of the grants, in the order of the access file
  */
-export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: AllowedOperationsLookup) {
+export function mergeGrants(grants: readonly GrantConfiguration[]) {
   const all = grants.flatMap(({ grant, listeners }) => listeners.map((one): Held => ({ grant, ...one })));
   const ports = Map.groupBy(all, ({ service }) => `${service.address}_${service.port}`);
   const listeners: Any[] = [];
@@ -46,7 +37,7 @@ export function mergeGrants(grants: readonly GrantConfiguration[], allowedAt: Al
       listeners.push(first!.listener);
       continue;
     }
-    listeners.push(sharedListener(held, allowedAt), ...held.map(toInternal));
+    listeners.push(sharedListener(held), ...held.map(toInternal));
     clusters.push(...held.map(internalCluster));
   }
   const leftOuts = createLeftOutCounter();
@@ -100,12 +91,10 @@ function internalCluster(held: Held): Any {
 /** A value that disables a limit. The limits of each grant's own clusters still apply. */
 const UNLIMITED = 4_294_967_295;
 
-function sharedListener(held: readonly Held[], allowedAt: AllowedOperationsLookup): Any {
+function sharedListener(held: readonly Held[]): Any {
   const first = held[0]!;
   const { address, port, host, aliases } = first.service;
-  const routes = held.flatMap((one) =>
-    routeMatches(allowedAt(one.grant, one.service)).map((match) => ({ match, one })),
-  );
+  const routes = held.flatMap((one) => routeMatches(one.service).map((match) => ({ match, one })));
   const all = { match: { prefix: '/' }, one: first };
   const name = sharedName(first);
   return pack(

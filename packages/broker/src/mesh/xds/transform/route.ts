@@ -4,11 +4,8 @@
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { createErrorRoute, pack } from '@meshpass/envoy';
-import type { GrantedServices } from './granted.ts';
-import type { LeftOutCounter } from './left-out.ts';
-import { istioMetadata, ownName } from './names.ts';
-import { referencedClusters, renameClusters } from './references.ts';
-import { parseClusterName, read } from './resources.ts';
+import type { TransformedGrant } from './granted.ts';
+import { istioMetadata, ownName, parseClusterName, read, referencedClusters, renameClusters } from './resources.ts';
 import type { Metadata, Route, RouteAction, RouteConfiguration, VirtualHost } from './shapes.ts';
 import { addWebSocketRoutes } from './websocket.ts';
 
@@ -19,25 +16,16 @@ const WHERE = 'RouteConfiguration';
  * @param http2 the names of the clusters that have a second cluster for WebSockets
  * @returns the route configuration, or undefined if no granted host remains
  */
-export function transformRoutes(
-  any: Any,
-  granted: GrantedServices,
-  http2: ReadonlySet<string>,
-  leftOuts: LeftOutCounter,
-): Any | undefined {
+export function transformRoutes(any: Any, granted: TransformedGrant, http2: ReadonlySet<string>): Any | undefined {
   const routes = read<RouteConfiguration>(any);
   if (!routes) return undefined;
-  const transformed = ownRoutes(routes, granted, leftOuts);
+  const transformed = ownRoutes(routes, granted);
   if (transformed) addWebSocketRoutes(transformed, http2);
   return transformed && pack(transformed);
 }
 
 /** Rewrites a route configuration in place. Returns undefined if no granted host remains. */
-export function ownRoutes(
-  routes: RouteConfiguration,
-  granted: GrantedServices,
-  leftOuts: LeftOutCounter,
-): RouteConfiguration | undefined {
+export function ownRoutes(routes: RouteConfiguration, granted: TransformedGrant): RouteConfiguration | undefined {
   // If a port has no declared protocol, istiod's routes for it belong to one service and match any name. Change them so
   // that they only match the names of that service.
   const [, host, port] = /^([^:]+):([0-9]+)$/.exec(routes.name) ?? [];
@@ -45,14 +33,14 @@ export function ownRoutes(
   if (own) routes.ignorePortInHostMatching = true;
   routes.name = ownName(granted.grant, routes.name);
   routes.metadata = istioMetadata(routes.metadata);
-  routes.requestMirrorPolicies = mirrors(routes.requestMirrorPolicies, granted, leftOuts);
+  routes.requestMirrorPolicies = mirrors(routes.requestMirrorPolicies, granted);
   routes.virtualHosts = routes.virtualHosts.flatMap((one) => {
     if (own && one.domains.includes('*') && !isFallback(one)) one.domains = [own.host, ...own.aliases];
     one.domains = one.domains.filter((domain) => (domain === '*' ? isFallback(one) : granted.isName(domain)));
     if (one.domains.length === 0) return [];
     one.metadata = istioMetadata(one.metadata);
-    one.requestMirrorPolicies = mirrors(one.requestMirrorPolicies, granted, leftOuts);
-    for (const route of one.routes) ownRoute(route, granted, leftOuts);
+    one.requestMirrorPolicies = mirrors(one.requestMirrorPolicies, granted);
+    for (const route of one.routes) ownRoute(route, granted);
     return [one];
   });
   return routes.virtualHosts.every((one) => one.domains.includes('*')) ? undefined : routes;
@@ -63,29 +51,29 @@ function isFallback({ routes }: VirtualHost): boolean {
   return routes.every(({ action }) => action.case === 'directResponse');
 }
 
-function ownRoute(route: Route, granted: GrantedServices, leftOuts: LeftOutCounter): void {
+function ownRoute(route: Route, granted: TransformedGrant): void {
   const from = istioMetadata(route.metadata);
   route.metadata = from;
   if (route.action.case !== 'route') return;
   const action = route.action.value;
   const outside = referencedClusters(action).filter((cluster) => !granted.serviceOf(cluster));
   if (outside.length > 0) {
-    leftOuts.add('route to a service that is not granted', WHERE);
+    granted.leaveOut('route to a service that is not granted', WHERE);
     refuse(route, outside, from, granted.grant);
     return;
   }
   renameClusters(action, (name) => ownName(granted.grant, name));
-  action.requestMirrorPolicies = mirrors(action.requestMirrorPolicies, granted, leftOuts);
+  action.requestMirrorPolicies = mirrors(action.requestMirrorPolicies, granted);
 }
 
 /**
  * Removes mirror policies for services that are not granted. Clients never see the response from a mirror, so the
  * request itself does not have to be rejected.
  */
-function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: GrantedServices, leftOuts: LeftOutCounter) {
+function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: TransformedGrant) {
   return policies.flatMap((one) => {
     if (!granted.serviceOf(one.cluster) || one.clusterHeader !== '') {
-      leftOuts.add('mirror to a service that is not granted', WHERE);
+      granted.leaveOut('mirror to a service that is not granted', WHERE);
       return [];
     }
     one.cluster = ownName(granted.grant, one.cluster);

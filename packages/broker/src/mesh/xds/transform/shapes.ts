@@ -5,27 +5,18 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 
-export interface NamedMessage extends Message {
-  readonly name?: string;
-  readonly clusterName?: string;
-}
-
-/** A protobuf `oneof` with one of its members set. */
-export type Case<Name extends string, Value> = { case: Name; value: Value };
-export type None = { case: undefined; value?: undefined };
+/** A protobuf `oneof`. Only the members that the relay reads are listed. Any other one may be set as well. */
+type OneOf<Members> =
+  | { [Name in keyof Members]: { case: Name; value: Members[Name] } }[keyof Members]
+  | { case: undefined; value?: undefined };
 
 export interface Metadata extends Message {
   filterMetadata: Record<string, unknown>;
 }
 
-export interface SocketAddress {
-  readonly address: string;
-  readonly portSpecifier: Case<'portValue', number> | Case<'namedPort', string> | None;
-}
-
 export interface Filter {
   readonly name: string;
-  configType: Case<'typedConfig', Any> | Case<'configDiscovery', Message> | None;
+  configType: OneOf<{ typedConfig: Any }>;
 }
 
 export interface FilterChain {
@@ -36,7 +27,9 @@ export interface FilterChain {
 
 export interface ListenerShape extends Message {
   readonly name: string;
-  readonly address?: { readonly address: Case<'socketAddress', SocketAddress> | Case<'pipe', Message> | None };
+  readonly address?: {
+    readonly address: OneOf<{ socketAddress: { address: string; portSpecifier: OneOf<{ portValue: number }> } }>;
+  };
   readonly filterChains: readonly FilterChain[];
   readonly defaultFilterChain?: FilterChain | undefined;
   readonly listenerFilters: readonly { readonly name: string }[];
@@ -47,20 +40,12 @@ export interface ListenerShape extends Message {
 export interface HttpConnectionManager extends Message {
   statPrefix: string;
   readonly tracing?: { customTags: Message[] };
-  routeSpecifier:
-    | Case<'rds', { routeConfigName: string }>
-    | Case<'routeConfig', RouteConfiguration>
-    | Case<'scopedRoutes', Message>
-    | None;
+  routeSpecifier: OneOf<{ rds: { routeConfigName: string }; routeConfig: RouteConfiguration }>;
 }
 
 /** A message that references clusters. This is either the action of a route or a TCP proxy. */
 export interface ToClusters extends Message {
-  clusterSpecifier:
-    | Case<'cluster', string>
-    | Case<'weightedClusters', { clusters: { name: string }[] }>
-    | Case<'clusterHeader' | 'clusterSpecifierPlugin' | 'inlineClusterSpecifierPlugin', unknown>
-    | None;
+  clusterSpecifier: OneOf<{ cluster: string; weightedClusters: { clusters: { name: string }[] } }>;
 }
 
 export interface TcpProxy extends ToClusters {
@@ -74,11 +59,7 @@ export interface RouteAction extends ToClusters {
 export interface Route extends Message {
   readonly match?: { readonly headers: Message[] };
   metadata?: Metadata | undefined;
-  action:
-    | Case<'route', RouteAction>
-    | Case<'redirect' | 'directResponse', Message>
-    | Case<'filterAction' | 'nonForwardingAction', Message>
-    | None;
+  action: OneOf<{ route: RouteAction; directResponse: Message }>;
   responseHeadersToAdd: Message[];
   requestHeadersToAdd: Message[];
   typedPerFilterConfig: Record<string, Any>;
@@ -100,7 +81,7 @@ export interface RouteConfiguration extends Message {
 }
 
 export interface TransportSocket extends Message {
-  configType: Case<'typedConfig', Any> | None;
+  configType: OneOf<{ typedConfig: Any }>;
 }
 
 export interface ClusterShape extends Message {
@@ -120,21 +101,19 @@ export interface ClusterShape extends Message {
 
 export interface UpstreamTls extends Message {
   readonly commonTlsContext?: {
-    readonly validationContextType:
-      | Case<'combinedValidationContext', { readonly defaultValidationContext?: ValidationContext }>
-      | Case<'validationContext', ValidationContext>
-      | Case<'validationContextSdsSecretConfig', Message>
-      | None;
+    readonly validationContextType: OneOf<{
+      combinedValidationContext: {
+        readonly defaultValidationContext?: {
+          readonly matchSubjectAltNames?: readonly StringMatcher[];
+          readonly matchTypedSubjectAltNames?: readonly { readonly matcher?: StringMatcher }[];
+        };
+      };
+    }>;
   };
 }
 
-export interface ValidationContext {
-  readonly matchSubjectAltNames?: readonly StringMatcher[];
-  readonly matchTypedSubjectAltNames?: readonly { readonly matcher?: StringMatcher }[];
-}
-
-export interface StringMatcher {
-  readonly matchPattern: Case<'exact', string> | Case<'prefix' | 'suffix' | 'contains', string> | None;
+interface StringMatcher {
+  readonly matchPattern: OneOf<{ exact: string }>;
 }
 
 export interface CommonHttpOptions {
@@ -144,13 +123,10 @@ export interface CommonHttpOptions {
 
 export interface HttpProtocolOptions extends Message {
   commonHttpProtocolOptions?: CommonHttpOptions | undefined;
-  readonly upstreamProtocolOptions:
-    | Case<
-        'explicitHttpConfig',
-        { readonly protocolConfig?: { readonly case?: 'httpProtocolOptions' | 'http2ProtocolOptions' } }
-      >
-    | Case<'useDownstreamProtocolConfig' | 'autoConfig', { readonly protocolConfig?: undefined }>
-    | None;
+  readonly upstreamProtocolOptions: OneOf<{
+    explicitHttpConfig: { readonly protocolConfig?: { readonly case?: string } };
+    autoConfig: { readonly protocolConfig?: undefined };
+  }>;
 }
 
 export interface ClusterLoadAssignment extends Message {

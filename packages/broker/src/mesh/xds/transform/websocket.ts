@@ -5,7 +5,7 @@
  */
 import { clone } from '@bufbuild/protobuf';
 import { messageFromJson, messageType } from '@meshpass/envoy';
-import { referencedClusters, renameClusters } from './references.ts';
+import { referencedClusters, renameClusters } from './resources.ts';
 import type { Route, RouteAction, RouteConfiguration } from './shapes.ts';
 
 /**
