@@ -6,7 +6,7 @@
 // The state of the mesh, and the changes that the broker makes to it.
 
 export { type AccessTexts, type DiskFile, digestTexts } from './reconcile/access-file.ts';
-export type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
+export type { MeshState, PolicyMesh, Revoker } from './reconcile/connect-mesh.ts';
 export type { FormerAccessFile } from './reconcile/mesh-state.ts';
 export type { PolicyDecisions } from './reconcile/policy-decisions.ts';
 export type { RevokedPrincipal } from './reconcile/revocation/revoker.ts';

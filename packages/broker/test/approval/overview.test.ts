@@ -1,7 +1,7 @@
 /** Lists of requests stay within what an agent reads. */
 import { describe, expect, it } from 'vitest';
 import { createPortLister, takeWithinSize } from '../../src/admin/approval/overview.ts';
-import type { MeshState } from '../../src/mesh/reconcile/contract.ts';
+import type { MeshState } from '../../src/mesh/reconcile/connect-mesh.ts';
 
 describe('lists of requests', () => {
   const allow = Array.from({ length: 20 }, (_, n) => `GET /api/v1/resource/${n}/*`);

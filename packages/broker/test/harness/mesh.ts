@@ -3,7 +3,7 @@ import { rootCertificates } from 'node:tls';
 import type { Access, Authorize, Denial, Grant, Operators, Trust, TrustedIssuer } from '@meshpass/access';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import type { CertificateAuthority, SignRequest } from '../../src/mesh/istiod/authority.ts';
-import type { MeshState, Revoker } from '../../src/mesh/reconcile/contract.ts';
+import type { MeshState, Revoker } from '../../src/mesh/reconcile/connect-mesh.ts';
 import type { MeshPrincipal, RevokedPrincipal } from '../../src/mesh/reconcile/revocation/revoker.ts';
 
 export interface PlayedMesh extends MeshState {

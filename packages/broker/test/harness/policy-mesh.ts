@@ -1,5 +1,5 @@
 import { loadManifests } from '@meshpass/istio';
-import type { PolicyMesh } from '../../src/mesh/reconcile/contract.ts';
+import type { PolicyMesh } from '../../src/mesh/reconcile/connect-mesh.ts';
 
 /** Orders in shop, port 8080. */
 export const ORDERS = loadManifests(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseDerElements } from '../../src/mesh/istiod/der.ts';
+import { parseDerElements } from '../../src/mesh/istiod/check-csr.ts';
 
 const read = (hex: string) =>
   parseDerElements(Buffer.from(hex, 'hex'))?.map(({ tag, content }) => [tag, content.length]);

@@ -1,6 +1,6 @@
 import { meshServiceOf, protocolOf } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
-import { toPod, toPolicy, withWorkloads } from '../../src/mesh/reconcile/mesh-objects.ts';
+import { toPod, toPolicy, withWorkloads } from '../../src/mesh/reconcile/cluster-view.ts';
 
 describe('the protocol of a port, as istiod sees it', () => {
   it.each([

@@ -5,8 +5,7 @@ import { type Manifest, parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
 import { readAccessFile } from '../../src/mesh/reconcile/access-file.ts';
-import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
-import type { FormerAccessFile } from '../../src/mesh/reconcile/mesh-state.ts';
+import type { FormerAccessFile, LiveMeshState } from '../../src/mesh/reconcile/mesh-state.ts';
 import { orders, playCluster } from './played-cluster.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}

@@ -7,8 +7,7 @@ import type { MeshpassError } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import { afterEach, beforeEach } from 'vitest';
 import type { ClusterView } from '../../src/mesh/reconcile/cluster-view.ts';
-import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
-import type { StateOptions } from '../../src/mesh/reconcile/mesh-state.ts';
+import type { LiveMeshState, StateOptions } from '../../src/mesh/reconcile/mesh-state.ts';
 import { createMeshState } from '../../src/mesh/reconcile/mesh-state.ts';
 
 let dir: string;

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
-import type { LiveMeshState } from '../../src/mesh/reconcile/contract.ts';
+import type { LiveMeshState } from '../../src/mesh/reconcile/mesh-state.ts';
 import { orders, playCluster } from './played-cluster.ts';
 
 const file = (user: string, more = '') => `trust: {codespaces: {organization: acme}}

@@ -6,7 +6,6 @@
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
 import { backoff } from '../backoff.ts';
-import { requestIstiodToken } from '../kubernetes/istiod-token.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import type { CheckedCsr } from './check-csr.ts';
 import { createFairQueue, type QueuePriority } from './fair-queue.ts';
@@ -34,7 +33,7 @@ export interface SignRequest {
 export type CertificateAuthority = Omit<ReturnType<typeof createCertificateAuthority>, 'depth'>;
 
 export interface AuthorityOptions {
-  readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;
+  readonly kubernetes: Pick<Kubernetes, 'deleteServiceAccount' | 'requestIstiodToken'>;
   readonly istiod: Pick<Istiod, 'sign'>;
   readonly trustDomain: string;
   /** Returns the root certificates of the mesh in PEM format. */
@@ -91,7 +90,7 @@ export function createCertificateAuthority(options: AuthorityOptions) {
             // For a renewal, the ServiceAccount usually exists already. For an arrival, it does not.
             const exists = request.queue === 'renewal';
             const account = { namespace, name: serviceAccount };
-            const token = await requestIstiodToken(options.kubernetes, account, exists, signal);
+            const token = await options.kubernetes.requestIstiodToken(account, exists, signal);
             const chain = await options.istiod.sign({ csr: csr.pem, ttl, token, signal });
             const expected = { spiffeId, publicKey: csr.publicKey, ttl, roots: options.roots(), now: options.now() };
             const signed = verifyCertificate(chain, expected);

@@ -6,12 +6,19 @@
 import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import type { KubernetesHttp } from './http.ts';
+import type { KubernetesCall, KubernetesHttp } from './http.ts';
 import { apiVersionOf, collectionPath, objectPath } from './resources.ts';
 
 export const FIELD_MANAGER = 'meshpass';
 /** The lifetime of requested tokens, in seconds. This is the shortest lifetime that Kubernetes allows. */
 export const TOKEN_SECONDS = 600;
+const ISTIOD_AUDIENCE = 'istio-ca';
+
+/** The name of a ServiceAccount. */
+interface Account {
+  readonly namespace: string;
+  readonly name: string;
+}
 
 /** A Kubernetes object as returned by the API server. */
 export interface ListedObject {
@@ -46,62 +53,66 @@ const List = z.object({
 });
 
 /**
- * Rejects writes unless this broker is known to be the active one, because its list of revoked principals may be older
- * than the list in the cluster. Token requests and token reviews are still allowed.
+ * Creates the Kubernetes operations on top of an HTTP client.
+ * @param isLeader returns whether this broker is known to be the active one. Otherwise, changes are rejected, because its
+ *   list of revoked principals may be older than the list in the cluster. Token requests and reviews are still allowed.
  */
-export function restrictWritesToLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
-  const refuseUnlessHeld = async () => {
-    if (!isLeader())
-      throw new MeshpassError('kubernetes_unavailable', 'This broker is not active, so it cannot make changes.');
+export function createKubernetes(http: KubernetesHttp, isLeader = () => true) {
+  const change = async (call: KubernetesCall) => {
+    if (isLeader()) return await http.call(call);
+    throw new MeshpassError('kubernetes_unavailable', 'This broker is not active, so it cannot make changes.');
+  };
+  /** Creates a ServiceAccount unless it already exists. */
+  const createServiceAccount = async ({ namespace, name }: Account, signal: AbortSignal) => {
+    const body = {
+      apiVersion: 'v1',
+      kind: 'ServiceAccount',
+      automountServiceAccountToken: false,
+      metadata: { name, namespace, labels: { [MANAGED_BY_LABEL]: MANAGED_BY } },
+    };
+    const path = collectionPath('ServiceAccount', namespace);
+    await change({ method: 'POST', path, body, expect: [409], signal });
+  };
+  const requestToken = async (account: Account, audience: string, signal?: AbortSignal) => {
+    const answer = await http.call({
+      method: 'POST',
+      path: `${objectPath({ kind: 'ServiceAccount', metadata: account })}/token`,
+      body: {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenRequest',
+        spec: { audiences: [audience], expirationSeconds: TOKEN_SECONDS },
+      },
+      expect: [404],
+      ...(signal && { signal }),
+    });
+    return answer.status === 404 ? undefined : understood(Token, answer.body).status.token;
   };
   return {
-    ...cluster,
-    createServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.createServiceAccount(...of)),
-    deleteServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.deleteServiceAccount(...of)),
-    apply: (...of) => refuseUnlessHeld().then(() => cluster.apply(...of)),
-    remove: (...of) => refuseUnlessHeld().then(() => cluster.remove(...of)),
-  };
-}
-
-/** Creates the Kubernetes operations on top of an HTTP client. */
-export function createKubernetes(http: KubernetesHttp) {
-  return {
-    /** Creates a ServiceAccount unless it already exists. */
-    createServiceAccount: async (namespace: string, name: string, signal?: AbortSignal) => {
-      const body = {
-        apiVersion: 'v1',
-        kind: 'ServiceAccount',
-        automountServiceAccountToken: false,
-        metadata: { name, namespace, labels: { [MANAGED_BY_LABEL]: MANAGED_BY } },
-      };
-      const path = collectionPath('ServiceAccount', namespace);
-      await http.call({ method: 'POST', path, body, expect: [409], ...(signal && { signal }) });
-    },
-    deleteServiceAccount: async (namespace: string, name: string) => {
-      const path = objectPath({ kind: 'ServiceAccount', metadata: { namespace, name } });
-      await http.call({ method: 'DELETE', path, expect: [404] });
-    },
     /**
      * Requests a token for a ServiceAccount (TokenRequest, authentication.k8s.io/v1).
      * @returns the token, or undefined if the ServiceAccount does not exist
      */
-    requestToken: async (
-      of: { readonly namespace: string; readonly name: string },
-      audience: string,
-      signal?: AbortSignal,
-    ) => {
-      const answer = await http.call({
-        method: 'POST',
-        path: `${objectPath({ kind: 'ServiceAccount', metadata: of })}/token`,
-        body: {
-          apiVersion: 'authentication.k8s.io/v1',
-          kind: 'TokenRequest',
-          spec: { audiences: [audience], expirationSeconds: TOKEN_SECONDS },
-        },
-        expect: [404],
-        ...(signal && { signal }),
+    requestToken,
+    /**
+     * Requests a ServiceAccount token that authenticates the broker to istiod, creating the ServiceAccount if it does
+     * not exist. Such tokens are never sent anywhere else.
+     * @param exists whether the ServiceAccount is likely to exist already. A wrong guess costs one additional call.
+     */
+    requestIstiodToken: async (account: Account, exists: boolean, signal: AbortSignal) => {
+      let token = exists ? await requestToken(account, ISTIOD_AUDIENCE, signal) : undefined;
+      if (token === undefined) {
+        await createServiceAccount(account, signal);
+        token = await requestToken(account, ISTIOD_AUDIENCE, signal);
+      }
+      if (token !== undefined) return token;
+      throw new MeshpassError('kubernetes_unavailable', 'Failed to create the ServiceAccount. Try again shortly.', {
+        detail: { ...account },
+        retryAfter: 2,
       });
-      return answer.status === 404 ? undefined : understood(Token, answer.body).status.token;
+    },
+    deleteServiceAccount: async (namespace: string, name: string) => {
+      const path = objectPath({ kind: 'ServiceAccount', metadata: { namespace, name } });
+      await change({ method: 'DELETE', path, expect: [404] });
     },
     /**
      * Validates a token with a TokenReview and returns its user name, or undefined if it is not valid for this
@@ -120,7 +131,7 @@ export function createKubernetes(http: KubernetesHttp) {
       return status.user?.username;
     },
     /** Applies an object with server-side apply and takes ownership of any conflicting fields. */
-    apply: async (manifest: Manifest) => void (await http.call(applyCall(manifest))),
+    apply: async (manifest: Manifest) => void (await change(applyCall(manifest))),
     /**
      * Applies an object as a dry run, which includes admission control. If the object's namespace does not exist yet,
      * the object cannot be checked and is accepted.
@@ -135,7 +146,7 @@ export function createKubernetes(http: KubernetesHttp) {
       readonly metadata: { readonly name: string; readonly namespace?: string };
     }) => {
       const query = { propagationPolicy: 'Background' };
-      await http.call({ method: 'DELETE', path: objectPath(object), query, expect: [404] });
+      await change({ method: 'DELETE', path: objectPath(object), query, expect: [404] });
     },
     list: async (kind: string, labelSelector: string, namespace?: string) => {
       const path = collectionPath(kind, namespace);

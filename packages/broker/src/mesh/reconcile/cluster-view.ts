@@ -3,15 +3,24 @@
  * ClusterRoles, policies that Meshpass does not own, and the mesh roots.
  */
 
-import { clusterRoleOf } from '@meshpass/access';
+import { clusterRoleOf, isOurs } from '@meshpass/access';
 import type { MeshpassError } from '@meshpass/identity';
-import { byName, type Mesh, meshServiceOf } from '@meshpass/istio';
+import {
+  byName,
+  distinctWorkloads,
+  foreignPolicyOf,
+  hasEnded,
+  type Mesh,
+  type MeshService,
+  meshServiceOf,
+  type ResourceOf,
+  serviceAccountOf,
+} from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { splitRoots, watchRootsFile } from '../istiod/roots.ts';
 import type { KubernetesHttp } from '../kubernetes/http.ts';
 import { collectionPath } from '../kubernetes/resources.ts';
 import { type KubernetesWatch, watch } from '../kubernetes/watch.ts';
-import { type RunningPod, toNamespace, toPod, toPolicy, withWorkloads } from './mesh-objects.ts';
 
 export interface ClusterViewOptions {
   readonly http: KubernetesHttp;
@@ -151,4 +160,41 @@ interface Versioned {
 function toRoots({ data }: { readonly data?: Readonly<Record<string, string>> }): readonly string[] | undefined {
   const text = data?.[ROOTS.key];
   return text === undefined ? undefined : splitRoots(text);
+}
+
+// Objects from the API server are reduced to the fields that policies depend on.
+
+/** Converts a namespace, or returns undefined if it is being deleted and therefore does not accept new objects. */
+function toNamespace({
+  metadata: { name, labels = {}, deletionTimestamp },
+}: {
+  readonly metadata: ResourceOf<'Namespace'>['metadata'] & { readonly deletionTimestamp?: string };
+}) {
+  return deletionTimestamp === undefined ? { name, labels } : undefined;
+}
+
+/** Converts a Pod, or returns undefined if it is no longer running. */
+export function toPod({ metadata, spec = {}, status }: Pick<ResourceOf<'Pod'>, 'metadata' | 'spec' | 'status'>) {
+  if (hasEnded(status?.phase)) return undefined;
+  return { namespace: metadata.namespace, labels: metadata.labels ?? {}, serviceAccount: serviceAccountOf(spec) };
+}
+
+type RunningPod = NonNullable<ReturnType<typeof toPod>>;
+
+/** Returns a copy of a Service with the distinct workloads that it selects. */
+export function withWorkloads(service: Omit<MeshService, 'workloads'>, pods: readonly RunningPod[]): MeshService {
+  const inside = pods.filter(({ namespace }) => namespace === service.namespace);
+  return { ...service, workloads: distinctWorkloads(service.selector, inside) };
+}
+
+/**
+ * Reads a policy together with its generation, which reveals whether it was edited. After an edit, the broker writes
+ * its own policies again and checks all others again. A policy that the broker does not own is undefined if no sidecar
+ * enforces it.
+ */
+export function toPolicy(
+  object: Parameters<typeof foreignPolicyOf>[0] & { readonly metadata: { readonly generation?: number } },
+) {
+  const { name, generation } = object.metadata;
+  return isOurs(object) ? { name, generation } : { policy: foreignPolicyOf(object), generation };
 }

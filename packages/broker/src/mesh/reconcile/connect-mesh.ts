@@ -9,17 +9,15 @@ import { z } from 'zod';
 import { type Log, toUnixSeconds } from '../../base/index.ts';
 import type { ActiveState } from '../../store/index.ts';
 import { createCertificateAuthority } from '../istiod/authority.ts';
-import { openIstiodConnection } from '../istiod/connection.ts';
-import { connectIstiod } from '../istiod/istiod.ts';
+import { connectIstiod, openIstiodConnection } from '../istiod/istiod.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { createKubernetesHttp } from '../kubernetes/http.ts';
-import { requestIstiodToken } from '../kubernetes/istiod-token.ts';
-import { createKubernetes, restrictWritesToLeader } from '../kubernetes/kubernetes.ts';
+import { createKubernetes } from '../kubernetes/kubernetes.ts';
 import { createKubernetesTokens } from '../kubernetes/session-tokens.ts';
 import { readAccessFile } from './access-file.ts';
 import { dryRunManifests } from './apply.ts';
 import { viewCluster } from './cluster-view.ts';
-import { createMeshState } from './mesh-state.ts';
+import { createMeshState, type LiveMeshState } from './mesh-state.ts';
 import { readPolicyResources } from './policy-resources.ts';
 import { createRevoker } from './revocation/revoker.ts';
 
@@ -80,6 +78,35 @@ export interface MeshParts {
 
 export type ConnectedMesh = Awaited<ReturnType<typeof connectMesh>>;
 
+// The parts of the mesh that sessions, tokens and policy changes use. Tests replace them.
+
+export type Revoker = Pick<ConnectedMesh['revoker'], 'apply' | 'collectOrphans' | 'principals'>;
+
+/** The interface to the mesh that is used for changing the access file. */
+export type PolicyMesh = ConnectedMesh['policy'];
+
+/**
+ * The current state of the mesh and the access file. The members are listed individually so that new controls are not
+ * exposed to sessions by accident.
+ */
+export type MeshState = Pick<
+  LiveMeshState,
+  | 'access'
+  | 'inForce'
+  | 'wasInForce'
+  | 'unseen'
+  | 'fileProblem'
+  | 'roots'
+  | 'services'
+  | 'ports'
+  | 'kubernetes'
+  | 'tokenKeys'
+  | 'tokenKeysChanged'
+  | 'version'
+  | 'onChange'
+  | 'unready'
+>;
+
 /**
  * The maximum size of a message on a stream from istiod, in bytes. A single message contains all clusters or all
  * endpoints of a grant.
@@ -109,9 +136,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
   const access = config.kubeconfig ? await kubeconfigAccess(config.kubeconfig) : await podAccess(process.env);
   const http = createKubernetesHttp(access);
   const { activeState } = parts;
-  const cluster = activeState
-    ? restrictWritesToLeader(activeState.isLeader, createKubernetes(http))
-    : createKubernetes(http);
+  const cluster = createKubernetes(http, activeState?.isLeader);
 
   const view = viewCluster({
     http,
@@ -120,13 +145,14 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
     rootsFile: config.istiod.rootsFile,
   });
   const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
+  const shape = { trustDomain, rootNamespace, clusterDomain, gateway };
   const state = createMeshState({
     view,
     kubernetes: cluster,
     log,
     now,
     accessFile,
-    mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
+    mesh: shape,
     tokens: parts.tokens,
     gitops: config.gitops,
     offersKubernetes: config.kubernetesAudience !== undefined,
@@ -163,7 +189,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
       connection: streams,
       // The ServiceAccount exists for as long as the grant's namespace does.
       token: (namespace: string, signal: AbortSignal) =>
-        requestIstiodToken(cluster, { namespace, name: RELAY_ACCOUNT }, true, signal),
+        cluster.requestIstiodToken({ namespace, name: RELAY_ACCOUNT }, true, signal),
       trustDomain,
       clusterDomain,
     },
@@ -179,7 +205,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
        * @throws MeshpassError `kubernetes_unavailable`
        */
       read: () => readPolicyResources(cluster),
-      shape: { trustDomain, rootNamespace, clusterDomain, gateway },
+      shape,
       tokens: parts.tokens,
       /** Returns the access file that is in force, if there is one. */
       inForce: () => (state.inForce() ? state.access() : undefined),
@@ -197,7 +223,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
        * Reads the access file and its includes from disk.
        * @throws MeshpassError `access_*`
        */
-      onDisk: () => readAccessFile(config.accessFile),
+      onDisk: () => readAccessFile(accessFile),
       followDisk: state.followDisk,
       drift: state.drift,
       /**

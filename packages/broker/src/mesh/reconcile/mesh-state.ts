@@ -492,6 +492,9 @@ export function createMeshState(options: StateOptions) {
   };
 }
 
+/** The complete mesh state, including the controls for the process that runs it. */
+export type LiveMeshState = ReturnType<typeof createMeshState>;
+
 function describeRefused(text: string): string {
   return `the access file on disk was rejected, so the previous file stays in force: ${text}`;
 }

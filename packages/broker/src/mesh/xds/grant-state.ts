@@ -1,6 +1,6 @@
 /** The state that the relay keeps for a grant: its stream to istiod and its last valid configuration. */
 import { grantNamespace } from '@meshpass/identity';
-import type { MeshState } from '../reconcile/contract.ts';
+import type { MeshState } from '../reconcile/connect-mesh.ts';
 import { type FollowHandle, followGrant, type RelaySource } from './istiod/follow-grant.ts';
 import { type GrantConfiguration, grantConfiguration } from './transform/grant-configuration.ts';
 import { createGrantedServices, type GrantedService, type GrantedServices } from './transform/granted.ts';

@@ -5,7 +5,7 @@
  */
 
 import { grantSet } from '@meshpass/identity/channel/statement';
-import type { MeshState } from '../reconcile/contract.ts';
+import type { MeshState } from '../reconcile/connect-mesh.ts';
 import { type GrantState, openGrantStream } from './grant-state.ts';
 import type { RelaySource } from './istiod/follow-grant.ts';
 import { createGrantSetState, type GrantSetState } from './set-state.ts';

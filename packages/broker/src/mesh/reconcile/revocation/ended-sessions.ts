@@ -10,8 +10,7 @@
 import { type Access, connectionsTo, type Manifest } from '@meshpass/access';
 import { grantNamespace, type ReachableService } from '@meshpass/identity';
 import type { ListedObject } from '../../kubernetes/kubernetes.ts';
-import { createDenyPolicies, type DenyPoliciesOptions } from './denials.ts';
-import { denyPolicy } from './deny-policy.ts';
+import { createDenyPolicies, type DenyPoliciesOptions, denyPolicy } from './deny-policy.ts';
 
 /** The servers that verify identity tokens. */
 export type HttpServers = ReturnType<typeof collectHttpServers>;

@@ -4,8 +4,7 @@
  */
 import { formatSpiffe, grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
-import { createDenyPolicies } from './denials.ts';
-import { denyPolicy, OURS } from './deny-policy.ts';
+import { createDenyPolicies, denyPolicy, OURS } from './deny-policy.ts';
 import { createEndedSessionPolicies, type EndedSessionPoliciesOptions } from './ended-sessions.ts';
 
 /** An identity that a session has in the mesh. */
@@ -38,8 +37,6 @@ export interface RevokerOptions extends EndedSessionPoliciesOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
   readonly trustDomain: string;
 }
-
-export type MeshRevoker = ReturnType<typeof createRevoker>;
 
 const NAME = 'meshpass-revoked';
 const ORPHAN_AGE_SECONDS = 120;

@@ -8,7 +8,7 @@ import { messageFromJson } from '@meshpass/envoy';
 import { MeshpassError, RELAY_ACCOUNT } from '@meshpass/identity';
 import { pause } from '../../../base/index.ts';
 import { backoff, jittered } from '../../backoff.ts';
-import type { IstiodConnection } from '../../istiod/connection.ts';
+import type { IstiodConnection } from '../../istiod/istiod.ts';
 import { TOKEN_SECONDS } from '../../kubernetes/kubernetes.ts';
 import { type AdsOptions, followAds } from './ads-stream.ts';
 
