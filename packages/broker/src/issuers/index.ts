@@ -14,7 +14,6 @@ export { createTtlCache } from './ttl-cache.ts';
 
 // ID tokens.
 
-export { confirmationStart, isFresh } from './oidc/freshness.ts';
 export type { IssuerKeys } from './oidc/issuer-keys.ts';
 export { attestOidc, type OidcOptions } from './oidc/oidc.ts';
 export { verifyOperatorIdToken } from './oidc/operator.ts';
@@ -23,7 +22,14 @@ export { sidOf, subjectOf } from './oidc/person.ts';
 // Developer sign-ins and logouts.
 
 export type { LogoutVerifier, VerifiedLogout } from './oidc/logout-token.ts';
-export { type SignInBinding, unknownIssuerError, type VerifiedSignIn, verifySignIn } from './oidc/sign-in.ts';
+export {
+  confirmationStart,
+  isFresh,
+  type SignInBinding,
+  unknownIssuerError,
+  type VerifiedSignIn,
+  verifySignIn,
+} from './oidc/sign-in.ts';
 
 // Attestation results.
 

@@ -10,9 +10,7 @@ import { isPlainText } from '@meshpass/identity/text';
  * @throws MeshpassError `proof_unprintable`
  */
 export function requirePrintable(attestation: Attestation): Attestation {
-  const kept = { ...attestation, claims: printableClaims(attestation.claims) };
-  refuseUnprintable(kept);
-  return kept;
+  return refuseUnprintable({ ...attestation, claims: printableClaims(attestation.claims) });
 }
 
 /**
@@ -24,21 +22,19 @@ export function printableClaims<Claims extends Readonly<Record<string, unknown>>
   claims: Claims,
 ): Omit<Claims, 'address'> {
   const { address: _, ...kept } = claims;
-  refuseUnprintable(kept);
-  return kept;
+  return refuseUnprintable(kept);
 }
 
-function refuseUnprintable(all: object): void {
+function refuseUnprintable<T extends object>(all: T): T {
   const open: unknown[] = [all];
   while (open.length > 0) {
     const value = open.pop();
     if (typeof value === 'string' && !isPlainText(value)) throw unprintable();
     if (typeof value !== 'object' || value === null) continue;
-    for (const [name, member] of Object.entries(value)) {
-      if (!isPlainText(name)) throw unprintable();
-      open.push(member);
-    }
+    // The names of members are texts as well.
+    open.push(...Object.keys(value), ...Object.values(value));
   }
+  return all;
 }
 
 function unprintable(): MeshpassError {

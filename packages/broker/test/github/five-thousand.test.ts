@@ -7,7 +7,6 @@ import { ACME, type Codespace, type State, seed } from '@meshpass/lab/github/sta
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { createAppReader } from '../../src/attest/github/reader.ts';
 import type { SessionContext } from '../../src/core/session/context.ts';
 import { createLiveIndex } from '../../src/core/session/live.ts';
 import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
@@ -123,7 +122,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
       rateLimiter.observe(answer);
     },
   });
-  const ask = createAppReader(app);
+  const ask = app.request;
   const context = sessions(clock);
   const ages: number[] = [];
   await new Promise<void>((resolve) => {

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createTokenFileReader } from '../../src/attest/github/api.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { createTokenFileReader } from '../../src/attest/github/reader.ts';
 import { labOnlyPlainHttpIssuers } from '../../src/issuers/issuer-http.ts';
 import { createWatch } from '../harness/github-watch.ts';
 

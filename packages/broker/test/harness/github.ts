@@ -8,7 +8,6 @@ import { createAttestor } from '../../src/attest/attest.ts';
 import type { GithubApiOptions, ReadGithub } from '../../src/attest/github/api.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { createAppReader } from '../../src/attest/github/reader.ts';
 import type { PresenceCheck } from '../../src/attest/presence/presence.ts';
 import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
 import { labOnlyPlainHttpIssuers } from '../../src/issuers/issuer-http.ts';
@@ -77,7 +76,7 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
         losses,
         github: {
           rateLimiter,
-          read: options.read?.({ ...asking, onAnswer: rateLimiter.observe }) ?? createAppReader(app),
+          read: options.read?.({ ...asking, onAnswer: rateLimiter.observe }) ?? app.request,
         },
       };
     },

@@ -15,9 +15,9 @@ import {
 } from '@meshpass/broker';
 import { createAuthorCheck } from '@meshpass/broker/admin/policy/author';
 import { createAttestor, createSignInVerifier } from '@meshpass/broker/attest/attest';
+import { createTokenFileReader } from '@meshpass/broker/attest/github/api';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github/app';
 import { createLosses } from '@meshpass/broker/attest/github/losses';
-import { createAppReader, createTokenFileReader } from '@meshpass/broker/attest/github/reader';
 import { type ForwardingOptions, labOnlyForwardingHost } from '@meshpass/broker/attest/presence/forwarded-port';
 import { createPresenceCheck } from '@meshpass/broker/attest/presence/presence';
 import { openConfigMapSink } from '@meshpass/broker/audit/checkpoint/config-map-sink';
@@ -233,7 +233,7 @@ function askGithub(options: ServeOptions) {
       : undefined;
   const read = githubTokenFile
     ? createTokenFileReader(githubTokenFile, { ...api, onAnswer: rateLimiter.observe })
-    : app && createAppReader(app);
+    : app?.request;
   return { app, losses, watched: read && { read, rateLimiter } };
 }
 

@@ -1,6 +1,7 @@
 /** Sends requests to GitHub's REST API and classifies the errors it returns (https://docs.github.com/rest). */
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
+import { readPrivateFile } from '../../base/index.ts';
 import {
   type IssuerHttpOptions,
   type IssuerRequest,
@@ -86,6 +87,28 @@ export async function requestGithub(
       requestId: githubRequestId(answer),
     });
   return answer;
+}
+
+/**
+ * Creates a reader that uses a token, for organizations that have not installed an App. The token must be allowed to
+ * read the organization's Codespaces and members.
+ * @param file the path to a file that contains nothing but the token. The file is read for every request so that the
+ *   token can be replaced.
+ */
+export function createTokenFileReader(file: string, options: GithubApiOptions): ReadGithub {
+  return async (_organization, path, question) => {
+    const token = readToken(file);
+    const answer = await requestGithub(path, token, options, question);
+    return answer.status === 404 ? undefined : requireSuccess(answer, 'the token is not allowed to read this');
+  };
+}
+
+function readToken(file: string): string {
+  try {
+    return readPrivateFile(file).trim();
+  } catch (cause) {
+    throw issuerUnavailableError(WHO, 'cannot read the token file', { file }, cause);
+  }
 }
 
 /**

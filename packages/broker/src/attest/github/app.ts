@@ -172,7 +172,8 @@ export function createGithubApp(options: GithubAppOptions) {
      */
     refused: () => refused,
     /**
-     * Sends a request as the App's installation in an organization.
+     * Sends a request as the App's installation in an organization. The watch needs the permissions "Organization
+     * codespaces: read", "Codespaces: read" and "Members: read".
      * @param path the endpoint path. Untrusted parts must be encoded with encodePathSegment.
      * @returns the response, or undefined if the App is not installed or the resource does not exist (404)
      */

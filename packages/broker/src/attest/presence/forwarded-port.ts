@@ -8,6 +8,7 @@
  */
 import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
+import { readBounded, StreamTooLargeError } from '@meshpass/identity/limits/read-bounded';
 
 /** Overrides the address that GitHub tokens are sent to. Only use this in the lab. */
 export const labOnlyForwardingHost: unique symbol = Symbol('labOnlyForwardingHost');
@@ -99,17 +100,14 @@ export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOp
     sent.on('upgrade', () => fail('unexpected protocol upgrade'));
     sent.on('response', (response) => {
       if (response.statusCode !== 200) return settle({ outcome: 'unanswered', reason: refusalOf(response) });
-      const chunks: Buffer[] = [];
-      let size = 0;
-      response.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        // A body this long cannot have been sent by our agent.
-        if (size > MAX_BYTES) settle({ outcome: 'answered', body: '' });
-        else chunks.push(chunk);
-      });
-      response.on('error', (error) => fail(error.message));
-      response.on('aborted', () => fail('the connection was interrupted'));
-      response.on('end', () => settle({ outcome: 'answered', body: Buffer.concat(chunks).toString('utf8') }));
+      readBounded(response, MAX_BYTES).then(
+        (body) => settle({ outcome: 'answered', body: body.toString('utf8') }),
+        (error) => {
+          // A body this long cannot have been sent by our agent.
+          if (error instanceof StreamTooLargeError) settle({ outcome: 'answered', body: '' });
+          else fail(error.message);
+        },
+      );
     });
     sent.end();
   });

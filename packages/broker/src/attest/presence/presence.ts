@@ -7,12 +7,13 @@
  * (docs/interfaces/protocol.md). An exchange without a port is rejected with a challenge. The agent then opens a port
  * to answer the challenge and repeats the exchange with the nonce and the port.
  */
+import { createHmac } from 'node:crypto';
 import { type Attestation, dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
 import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
+import { createReplayMemory } from '@meshpass/identity/limits/replay';
 import { z } from 'zod';
 import { type Clock, equalInConstantTime, type Random, toUnixSeconds } from '../../base/index.ts';
 import type { PresenceOutcome } from '../../issuers/index.ts';
-import { CHALLENGE_SECONDS, type ChallengeBinding, createPresenceChallenges } from './challenges.ts';
 import { type ForwardingOptions, requestForwardedPort } from './forwarded-port.ts';
 
 /**
@@ -103,8 +104,8 @@ export function createPresenceCheck({ mode, broker, forwarding, clock, random }:
             { detail: { port } },
           );
         case 'answered': {
-          const expected = { ...challenge, jkt, broker, codespaceName: codespace.name };
-          const fault = faultOfAnswer(forwarded.body, { ...expected, now: toUnixSeconds(clock) });
+          const expected = { ...challenge, aud: broker, codespace: codespace.name };
+          const fault = faultOfAnswer(forwarded.body, expected, jkt, toUnixSeconds(clock));
           if (fault === undefined) return 'answered';
           throw new MeshpassError(
             'presence_mismatch',
@@ -135,23 +136,6 @@ export function createPresenceCheck({ mode, broker, forwarding, clock, random }:
 
 // Verifies that the answer from a Codespace's port was signed with the DPoP key for this challenge and this broker.
 
-interface ExpectedAnswer {
-  /** The thumbprint of the key that signed the exchange's DPoP proof. */
-  readonly jkt: string;
-  readonly nonce: string;
-  readonly path: string;
-  /** The public URL of this broker. */
-  readonly broker: string;
-  readonly codespaceName: string;
-  /**
-   * The digest of the exchange that offered a port (`exchangeDigest`). Undefined if the answer is to a challenge from
-   * an earlier response.
-   */
-  readonly exchange: string | undefined;
-  /** The current time in Unix seconds. */
-  readonly now: number;
-}
-
 /** How far the agent's estimate of the broker's clock may be off, in seconds. */
 const DRIFT_SECONDS = 60;
 const Header = z.strictObject({
@@ -168,8 +152,28 @@ const Claims = z.strictObject({
   exchange: z.string().max(64).optional(),
 });
 
-/** Returns a description of what is wrong with an answer, for the log, or undefined if the answer is valid. */
-function faultOfAnswer(body: string, expected: ExpectedAnswer): string | undefined {
+/** The claims that must have a certain value, with the fault of an answer in which they have another one. */
+const MISMATCHES = {
+  aud: 'made for a different broker',
+  nonce: 'made for a different challenge',
+  path: 'made for a different path',
+  // The digest of the exchange that offered a port (`exchangeDigest`). Absent if the answer is to a challenge from an
+  // earlier response.
+  exchange: 'made for a different exchange',
+  codespace: 'made in a different Codespace',
+} as const;
+
+/**
+ * Returns a description of what is wrong with an answer, for the log, or undefined if the answer is valid.
+ * @param jkt the thumbprint of the key that signed the exchange's DPoP proof
+ * @param now the current time in Unix seconds
+ */
+function faultOfAnswer(
+  body: string,
+  expected: Readonly<Record<keyof typeof MISMATCHES, string | undefined>>,
+  jkt: string,
+  now: number,
+): string | undefined {
   const jws = parseJws(body);
   if (!jws) return 'not a compact JWS';
   const header = Header.safeParse(jws.header);
@@ -177,15 +181,68 @@ function faultOfAnswer(body: string, expected: ExpectedAnswer): string | undefin
   const claims = Claims.safeParse(jws.claims);
   if (!claims.success) return 'a JWS with unexpected claims';
   const { jwk } = header.data;
-  if (!equalInConstantTime(dpopThumbprint(jwk), expected.jkt)) return 'signed with a different key than the DPoP proof';
-  const { aud, nonce, path, codespace, exp, exchange } = claims.data;
-  if (aud !== expected.broker) return 'made for a different broker';
-  if (nonce !== expected.nonce) return 'made for a different challenge';
-  if (path !== expected.path) return 'made for a different path';
-  if (exchange !== expected.exchange) return 'made for a different exchange';
-  if (codespace !== expected.codespaceName) return 'made in a different Codespace';
-  if (exp <= expected.now - DRIFT_SECONDS) return 'expired';
-  if (exp > expected.now + CHALLENGE_SECONDS + DRIFT_SECONDS) return 'valid for too long';
+  if (!equalInConstantTime(dpopThumbprint(jwk), jkt)) return 'signed with a different key than the DPoP proof';
+  const names = Object.keys(MISMATCHES) as (keyof typeof MISMATCHES)[];
+  const mismatch = names.find((name) => claims.data[name] !== expected[name]);
+  if (mismatch) return MISMATCHES[mismatch];
+  const { exp } = claims.data;
+  if (exp <= now - DRIFT_SECONDS) return 'expired';
+  if (exp > now + CHALLENGE_SECONDS + DRIFT_SECONDS) return 'valid for too long';
   const key = publicKeyOf(jwk);
   return key && verifyJws(jws, key) ? undefined : 'a JWS with an invalid signature';
+}
+
+// Issues presence challenges to workspaces that did not offer a port. The broker does not store the challenges that it
+// issues. Each nonce contains its expiry and is authenticated for the key and the Codespace that it was issued to, so
+// the broker only has to remember the nonces that were used. The secret for this exists only in this process. After a
+// takeover or a restart, workspaces get a new challenge.
+
+/** The key and Codespace that a challenge is bound to. */
+interface ChallengeBinding {
+  /** The thumbprint of the DPoP key. */
+  readonly jkt: string;
+  /** GitHub's ID for the Codespace. */
+  readonly codespaceId: number;
+}
+
+/**
+ * The lifetime of a challenge, in seconds. An agent answers within a second or two, but GitHub may take longer to
+ * detect a new port.
+ */
+const CHALLENGE_SECONDS = 60;
+/** How many used nonces are remembered. Clients can only use challenges that were issued for their own Codespace. */
+const CAPACITY = 20_000;
+const HALF = 16;
+
+/** Creates functions that issue and verify presence challenges. */
+export function createPresenceChallenges(clock: Clock, random: Random) {
+  const used = createReplayMemory(CHALLENGE_SECONDS, CAPACITY, 'forget');
+  const secret = random(32);
+  const seal = (text: string) => createHmac('sha256', secret).update(text).digest();
+  const nonceOf = (head: Buffer, { jkt, codespaceId }: ChallengeBinding) => {
+    const tag = seal(`nonce ${head.toString('hex')} ${codespaceId} ${jkt}`);
+    return Buffer.concat([head, tag.subarray(0, HALF)]).toString('base64url');
+  };
+  const pathOf = (nonce: string) => `/${seal(`path ${nonce}`).toString('base64url')}`;
+  return {
+    /** Issues a challenge that is bound to a key and a Codespace. */
+    issue(challenged: ChallengeBinding) {
+      const head = Buffer.from(random(HALF));
+      head.writeUInt32BE(toUnixSeconds(clock) + CHALLENGE_SECONDS);
+      const nonce = nonceOf(head, challenged);
+      return { nonce, path: pathOf(nonce), expires_in: CHALLENGE_SECONDS };
+    },
+    /**
+     * Verifies a challenge and marks it as used.
+     * @returns the path that the challenge requires, or undefined if the challenge was not issued by this process, has
+     *   expired or was already used
+     */
+    take(nonce: string, challenged: ChallengeBinding) {
+      const now = toUnixSeconds(clock);
+      const head = Buffer.from(nonce, 'base64url').subarray(0, HALF);
+      if (head.length < HALF || !equalInConstantTime(nonce, nonceOf(head, challenged))) return undefined;
+      if (head.readUInt32BE() <= now || used.claim(nonce, now, challenged.jkt) !== 'fresh') return undefined;
+      return { path: pathOf(nonce) };
+    },
+  };
 }

@@ -8,11 +8,6 @@ export interface IssuerKeysOptions extends IssuerHttpOptions {
   /** Returns the current time in Unix milliseconds. */
   readonly clock: () => number;
   /**
-   * The maximum age of cached keys, in milliseconds. A key that the issuer has withdrawn may still be trusted for this
-   * long.
-   */
-  readonly keysLifeMs?: number;
-  /**
    * The minimum time between two fetches that are caused by an unknown `kid`, in milliseconds. It prevents clients from
    * using the broker to flood the issuer with requests.
    */
@@ -21,6 +16,9 @@ export interface IssuerKeysOptions extends IssuerHttpOptions {
 
 export type IssuerKeys = ReturnType<typeof createIssuerKeys>;
 
+/**
+ * The maximum age of cached keys, in milliseconds. A key that the issuer has withdrawn may still be trusted for this long.
+ */
 const KEYS_LIFE_MS = 5 * 60_000;
 const COOL_DOWN_MS = 10_000;
 /** How long the broker waits after a failed request before it contacts the same issuer again. */
@@ -61,7 +59,7 @@ export function createIssuerKeys(options: IssuerKeysOptions) {
       discovered.get(issuer, async () => {
         const uri = await guarded(issuer, () => discover(issuer, options));
         return createRemoteJWKSet(uri, {
-          cacheMaxAge: options.keysLifeMs ?? KEYS_LIFE_MS,
+          cacheMaxAge: KEYS_LIFE_MS,
           cooldownDuration: options.coolDownMs ?? COOL_DOWN_MS,
           timeoutDuration: options.timeoutMs,
           [customFetch]: (url) => guarded(issuer, () => fetchKeys(issuer, new URL(url), options)),

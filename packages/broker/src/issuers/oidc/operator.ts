@@ -3,9 +3,9 @@ import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/acc
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { AttestationResult } from '../attested.ts';
 import { requirePrintable } from '../printable.ts';
-import { correctedIssuedAt } from './freshness.ts';
 import { attestOidc } from './oidc.ts';
 import { onlyAudience } from './person.ts';
+import { correctedIssuedAt } from './sign-in.ts';
 import type { VerifyOptions } from './verify-id-token.ts';
 
 /** A user whose ID token was verified. */

@@ -4,13 +4,12 @@
  * the session's key. Most providers do not include a nonce in ID tokens from the device flow, because RFC 8628 does not
  * define such a parameter. The access file can require a nonce.
  */
-import type { TrustedIssuer } from '@meshpass/access';
+import type { SignInClient, TrustedIssuer } from '@meshpass/access';
 import { MeshpassError, type SignIn } from '@meshpass/identity';
 import { signInNonce } from '@meshpass/identity/sign-in/wire';
 import type { JWTPayload } from 'jose';
 import { equalInConstantTime } from '../../base/index.ts';
 import type { AttestationResult } from '../attested.ts';
-import { confirmationStart, correctedIssuedAt, isFresh, MAX_CLOCK_SKEW_SECONDS } from './freshness.ts';
 import { nameOf, onlyAudience, sidOf } from './person.ts';
 import { decodeIdToken, type UnverifiedToken } from './read-token.ts';
 import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
@@ -132,4 +131,31 @@ function methodsOf({ amr }: JWTPayload): readonly string[] {
   if (!Array.isArray(amr)) return [];
   const texts = amr.filter((one): one is string => typeof one === 'string' && one.length <= MAX_METHOD);
   return texts.slice(0, MAX_METHODS);
+}
+
+// How old the ID token of a sign-in may be, for both workspaces and operators. All times are in Unix seconds.
+
+/**
+ * The maximum age of an ID token, in seconds. Clients are expected to present a token immediately after it is issued.
+ */
+const FRESH_SECONDS = 60;
+/** The tolerated difference between the issuer's clock and ours when a sign-in is confirmed, in seconds. */
+const MAX_CLOCK_SKEW_SECONDS = 15;
+
+/** Returns the time at which an ID token was issued, correcting for issuers that backdate `iat`. */
+export function correctedIssuedAt(iat: number, { backdated = 0 }: SignInClient): number {
+  return iat + backdated;
+}
+
+/** Whether an ID token is recent enough to be used for a sign-in. */
+export function isFresh(given: number, now: number): boolean {
+  return given >= now - FRESH_SECONDS;
+}
+
+/**
+ * Returns the time from which an ID token confirms a sign-in. This is when the token was issued, even if it is
+ * presented later.
+ */
+export function confirmationStart(given: number, now: number): number {
+  return Math.min(now, given + MAX_CLOCK_SKEW_SECONDS);
 }

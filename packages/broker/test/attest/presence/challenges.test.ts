@@ -1,7 +1,7 @@
 /** Challenges are bound to their key, Codespace and process, expire, and are accepted once. */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { createPresenceChallenges } from '../../../src/attest/presence/challenges.ts';
+import { createPresenceChallenges } from '../../../src/attest/presence/presence.ts';
 
 const who = { jkt: 'key', codespaceId: 1 };
 
