@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import type { EnvoyArch } from '@meshpass/agent/envoy/release';
 import { AGENT_NODE_OPTIONS } from '@meshpass/agent/process/launch';
 import { PROVE_NODE_OPTIONS } from '@meshpass/broker/admin/policy/proof';
-import { ENGINE_FILES } from '@meshpass/broker/store/pglite-files';
+import { ENGINE_FILES } from '@meshpass/broker/store/pglite';
 import { rolldown } from 'rolldown';
 import { copyEnvoy, ENVOY_ARCHES } from '../npm/envoy.ts';
 import { type Embeddable, embed } from './embed.ts';

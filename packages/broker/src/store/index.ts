@@ -4,7 +4,6 @@
 
 export { type Db, openStore, type Store } from './open.ts';
 export type { Tables } from './schema.ts';
-export { toStorableText } from './storable.ts';
 
 // Helpers for writing repository statements.
 
@@ -16,6 +15,7 @@ export {
   type Step,
   statement,
   toStep,
+  toStorableText,
   UnexpectedRows,
 } from './statement.ts';
 

@@ -1,20 +1,5 @@
-/** Blocks queries from a broker that may no longer be active. */
+/** Errors of a store that does not respond, or that another broker may own by now. */
 import { MeshpassError } from '@meshpass/identity';
-import type { KyselyPlugin } from 'kysely';
-
-/**
- * Creates a Kysely plugin that rejects queries unless this broker is active.
- * @param isLeader returns whether this process is known to be the active broker right now
- */
-export function createLeaderOnlyPlugin(isLeader: () => boolean): KyselyPlugin {
-  return {
-    transformQuery: ({ node }) => {
-      if (isLeader()) return node;
-      throw leadershipUnknownError();
-    },
-    transformResult: async ({ result }) => result,
-  };
-}
 
 /** Creates the error for requests that arrive while this broker may no longer be active. */
 export function leadershipUnknownError(): MeshpassError {

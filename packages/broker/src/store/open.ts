@@ -6,7 +6,7 @@ import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
 import { awaitLeadership, type Leadership, type Seen } from './leader-election.ts';
-import { createLeaderOnlyPlugin, leadershipUnknownError } from './leader-guard.ts';
+import { leadershipUnknownError } from './leader-guard.ts';
 import { type LeaderRecord, parseLeaderRecord, requireSameSettings, type SharedSettings } from './leader-record.ts';
 import { MIGRATIONS, type Migrations, migrate, newerMigrations } from './migrate.ts';
 import { openPglite } from './pglite.ts';
@@ -17,36 +17,7 @@ import { assertRowCount, type Step, statement, toStep, UnexpectedRows } from './
 export type Db = Kysely<Tables>;
 
 /** The open store of the active broker. */
-export interface Store {
-  readonly db: Db;
-  readonly kind: 'pglite' | 'postgres';
-  /**
-   * The fencing number of this process. Each broker increases the stored epoch at startup, after which the store
-   * rejects all writes from the previous broker. Two brokers can therefore never act on the sessions at the same time.
-   */
-  readonly epoch: number;
-  /** The record left by the previous broker, if any. */
-  readonly before: LeaderRecord | undefined;
-  /** Whether this process is known to be the active broker right now. While it is not, `db` rejects all queries. */
-  readonly isLeader: () => boolean;
-  /** Registers a callback to run whenever `isLeader` becomes true again. */
-  readonly onLeaderAgain: (listener: () => void) => void;
-  /** Resolves when another broker has taken over. This process must then exit, because its state is out of date. */
-  readonly lost: Promise<void>;
-  /**
-   * Runs the steps in a single transaction. Callers must not call it concurrently.
-   * @throws FencedError if another broker has taken over; UnexpectedRows; MeshpassError `store_unavailable`; database
-   *   errors. If the connection was lost, the transaction may still have been committed.
-   */
-  readonly commit: (steps: readonly Step[]) => Promise<void>;
-  /** Records a change to the settings that all brokers must share. */
-  readonly announce: (shared: SharedSettings) => Promise<void>;
-  /** Resolves when the store responds. */
-  readonly ping: () => Promise<void>;
-  /** Performs maintenance on the tables. Called every minute. */
-  readonly maintain: () => Promise<void>;
-  readonly close: () => Promise<void>;
-}
+export type Store = Awaited<ReturnType<typeof ready>>;
 
 /**
  * Locks the epoch row. Callers must check that one row is returned, because there is none if another broker has taken
@@ -232,11 +203,17 @@ function keptByFile(): Omit<Leadership, 'end'> {
   return { isLeader: () => !over, onLeaderAgain: () => {}, lost: lost.promise, lose, watchEpoch: () => {} };
 }
 
-async function ready(
-  opened: Pick<Store, 'db' | 'kind' | 'commit' | 'maintain' | 'close'>,
-  leadership: Omit<Leadership, 'end'>,
-  { self, migrations }: StoreOptions,
-): Promise<Store> {
+/** A database that has been opened, whether or not this broker may write to it. */
+interface Opened {
+  readonly db: Db;
+  readonly kind: 'pglite' | 'postgres';
+  readonly commit: (steps: readonly Step[]) => Promise<void>;
+  /** Performs maintenance on the tables. Called every minute. */
+  readonly maintain: () => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+async function ready(opened: Opened, leadership: Omit<Leadership, 'end'>, { self, migrations }: StoreOptions) {
   const { db } = opened;
   try {
     // Wait until this broker is active before migrating, because a waiting broker must not change the active broker's
@@ -259,7 +236,13 @@ async function ready(
       await sql`select 1`.execute(db);
     };
     const { isLeader, onLeaderAgain, lost, lose } = leadership;
-    const guarded = db.withPlugin(createLeaderOnlyPlugin(isLeader));
+    const guarded = db.withPlugin({
+      transformQuery: ({ node }) => {
+        if (isLeader()) return node;
+        throw leadershipUnknownError();
+      },
+      transformResult: async ({ result }) => result,
+    });
     const lock = toStep(LOCK_EPOCH, [epoch], 1);
     const commit = async (steps: readonly Step[]) => {
       if (!isLeader()) throw leadershipUnknownError();
@@ -280,13 +263,29 @@ async function ready(
     return {
       ...opened,
       db: guarded,
+      /**
+       * The fencing number of this process. Each broker increases the stored epoch at startup, after which the store
+       * rejects all writes from the previous broker. Two brokers can therefore never act on the sessions at the same
+       * time.
+       */
       epoch,
+      /** The record left by the previous broker, if any. */
       before,
+      /** Resolves when the store responds. */
       ping,
+      /** Records a change to the settings that all brokers must share. */
       announce,
+      /** Whether this process is known to be the active broker right now. While it is not, `db` rejects all queries. */
       isLeader,
+      /** Registers a callback to run whenever `isLeader` becomes true again. */
       onLeaderAgain,
+      /** Resolves when another broker has taken over. This process must then exit, because its state is out of date. */
       lost,
+      /**
+       * Runs the steps in a single transaction. Callers must not call it concurrently.
+       * @throws FencedError if another broker has taken over; UnexpectedRows; MeshpassError `store_unavailable`; database
+       *   errors. If the connection was lost, the transaction may still have been committed.
+       */
       commit,
     };
   } catch (thrown) {

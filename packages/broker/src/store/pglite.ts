@@ -3,13 +3,15 @@
  * the thread dies, for example because the disk is full, its statements fail. The next statement starts a new thread,
  * which performs PostgreSQL's crash recovery.
  */
-import { mkdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { getRawAsset, isSea } from 'node:sea';
+import { DatabaseSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { MeshpassError } from '@meshpass/identity';
 import { PGliteDialect, type PGliteQueryResults } from 'kysely';
 import { type KeyedMutex, runExclusive } from '../base/index.ts';
-import { lockDirectory } from './directory-lock.ts';
-import { pgliteThreadUrl } from './pglite-files.ts';
 import type { EngineAnswer, EngineCommand, EngineReply } from './pglite-thread.ts';
 import { type Step, UnexpectedRows } from './statement.ts';
 
@@ -138,4 +140,64 @@ function startThread(dir: string, file: URL) {
       }
     },
   };
+}
+
+// The thread's code.
+
+/**
+ * The files that the thread needs when it runs from a single executable: its bundled code, and the files that PGlite
+ * loads from the same directory.
+ */
+export const ENGINE_FILES = ['pglite-thread.mjs', 'pglite.wasm', 'pglite.data', 'initdb.wasm'] as const;
+
+/**
+ * Returns the location of the thread's code. It is in the same directory as this file and has the same extension:
+ * TypeScript in the repository, JavaScript in the package. A thread cannot run from inside a single executable, so the
+ * executable writes the code to the data directory at every start, overwriting existing files.
+ * @param dataDir an existing directory that only the broker can access (mode 0700)
+ */
+function pgliteThreadUrl(dataDir: string): URL {
+  if (!isSea()) return new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);
+  const folder = join(dataDir, 'engine');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  for (const name of ENGINE_FILES) {
+    const path = join(folder, name);
+    writeFileSync(`${path}.new`, new Uint8Array(getRawAsset(name)), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+  return pathToFileURL(join(folder, ENGINE_FILES[0]));
+}
+
+// Prevents two processes from using the same PGlite directory. PostgreSQL's own lock (postmaster.pid) cannot do this:
+// under WebAssembly, every process believes that its process id is 42, so it mistakes another process's lock for a
+// stale lock of its own.
+// Node does not provide flock(2), so the lock is an SQLite database with an open exclusive transaction. The kernel
+// releases it when the process ends. The lock only works between processes on the same machine. On Kubernetes, a
+// ReadWriteOncePod volume and the `Recreate` strategy keep all other processes out.
+
+const LOCK_FILE = 'meshpass-lock.sqlite';
+/** SQLITE_BUSY, which is also the low byte of its extended result codes. */
+const BUSY = 5;
+
+/**
+ * Locks the directory of the store.
+ * @param dir the directory, which must exist
+ * @returns a function that releases the lock
+ * @throws MeshpassError `store_unavailable` if another live process holds the lock; file system and SQLite errors
+ */
+function lockDirectory(dir: string): () => void {
+  const file = join(dir, LOCK_FILE);
+  // Any user who can read the file could hold the lock, so only the owner may read it.
+  if (!existsSync(file)) writeFileSync(file, '', { flag: 'a', mode: 0o600 });
+  // SQLite silently opens an unwritable file as read-only, and the lock would then not keep other processes out.
+  accessSync(file, constants.R_OK | constants.W_OK);
+  const database = new DatabaseSync(file);
+  try {
+    database.exec('begin exclusive');
+    return () => database.close();
+  } catch (thrown) {
+    database.close();
+    if ((Number((thrown as { readonly errcode?: unknown }).errcode) & 0xff) !== BUSY) throw thrown;
+    throw new MeshpassError('store_unavailable', 'Another broker is using this data directory.');
+  }
 }

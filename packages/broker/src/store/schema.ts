@@ -2,7 +2,7 @@
  * Defines the schema of an empty store. Once the schema has been released, these statements must not be edited. Every
  * change requires a migration (migrate.ts).
  */
-import { createTableStatements, type Row } from './columns.ts';
+import type { ColumnType, Generated } from 'kysely';
 
 /** The SQLSTATE that the audit log's triggers raise when they reject a change. */
 export const APPEND_ONLY_VIOLATION = 'MP005';
@@ -253,4 +253,40 @@ $$`,
     `create trigger ${table}_kept after delete on ${table} referencing old table as gone
     for each statement execute function meshpass_${table}_kept()`,
   ];
+}
+
+// Each table is defined once, as a map of its columns. Its `create table` statement and its row type for Kysely are derived
+// from this map.
+
+/** The SQL type and constraints of each column in a table. */
+type Columns = Readonly<Record<string, string>>;
+
+/** The row type of a table. A column may be null unless its definition contains `not null` or `primary key`. */
+type Row<Table extends Columns> = { -readonly [Name in keyof Table]: Column<Table[Name]> };
+
+type Column<Sql extends string> = Sql extends `${string} default ${string}`
+  ? Generated<Value<Sql>>
+  : Sql extends `${string} not null${string}` | `${string} primary key${string}`
+    ? Value<Sql>
+    : Value<Sql> extends Time
+      ? ColumnType<Date | null, Date | string | null, Date | string | null>
+      : Value<Sql> | null;
+
+type Value<Sql extends string> = Sql extends `timestamptz${string}`
+  ? Time
+  : Sql extends `integer${string}`
+    ? number
+    : Sql extends `boolean${string}`
+      ? boolean
+      : string;
+
+/** Both engines return timestamps as `Date` and `bigint` values as strings. */
+type Time = ColumnType<Date, Date | string, Date | string>;
+
+/** Returns a `create table` statement for each table, without any indexes. */
+function createTableStatements(tables: Readonly<Record<string, Columns>>): string[] {
+  return Object.entries(tables).map(([name, columns]) => {
+    const defined = Object.entries(columns).map(([column, sql]) => `${column} ${sql}`);
+    return `create table ${name} (${defined.join(', ')})`;
+  });
 }

@@ -80,3 +80,8 @@ export class UnexpectedRows extends Error {
 export function assertRowCount(step: Step, count: number, rows: readonly unknown[]): void {
   if (step.expected !== undefined && count !== step.expected) throw new UnexpectedRows(step, rows);
 }
+
+/** Sanitizes untrusted text for storage: replaces the characters that PostgreSQL's `text` type cannot store. */
+export function toStorableText(value: string): string {
+  return value.isWellFormed() && !value.includes('\0') ? value : value.toWellFormed().replaceAll('\0', '\ufffd');
+}
