@@ -21,7 +21,7 @@ export { fingerprint, type SignedCertificate } from './istiod/verify-certificate
 
 // Envoy's configuration.
 
-export type { RelaySource } from './xds/istiod/follow-grant.ts';
+export type { RelaySource } from './xds/follow-grant.ts';
 export { createConfigurationRelay } from './xds/relay.ts';
 
 // Access to the Kubernetes API.

@@ -4,7 +4,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import { createRouterTransport } from '@connectrpc/connect';
 import { messageFromJson, messageType, pack, serviceType } from '@meshpass/envoy';
 import { afterEach, expect, it, vi } from 'vitest';
-import { type FollowHandle, type FollowOptions, followGrant } from '../../src/mesh/xds/istiod/follow-grant.ts';
+import { type FollowHandle, type FollowOptions, followGrant } from '../../src/mesh/xds/follow-grant.ts';
 import type { RawResources } from '../../src/mesh/xds/transform/resources.ts';
 import { istiodAnswers, ORDERS_CLUSTER, rawOf } from './istiod-answers.ts';
 

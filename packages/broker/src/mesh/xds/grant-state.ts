@@ -1,7 +1,7 @@
 /** The state that the relay keeps for a grant: its stream to istiod and its last valid configuration. */
 import { grantNamespace } from '@meshpass/identity';
 import type { MeshState } from '../reconcile/connect-mesh.ts';
-import { type FollowHandle, followGrant, type RelaySource } from './istiod/follow-grant.ts';
+import { followGrant, type RelaySource } from './follow-grant.ts';
 import { type GrantConfiguration, grantConfiguration } from './transform/grant-configuration.ts';
 import { createGrantedServices, type GrantedService, type GrantedServices } from './transform/granted.ts';
 import type { RawResources } from './transform/resources.ts';
@@ -44,7 +44,7 @@ export function openGrantStream(options: GrantOptions) {
   const soon = () => {
     settling ??= setTimeout(transform, SETTLE_MS);
   };
-  const following: FollowHandle = followGrant({
+  const following = followGrant({
     namespace: grantNamespace(grant),
     source,
     onFailure: options.onFailure,

@@ -6,8 +6,8 @@
 
 import { grantSet } from '@meshpass/identity/channel/statement';
 import type { MeshState } from '../reconcile/connect-mesh.ts';
+import type { RelaySource } from './follow-grant.ts';
 import { type GrantState, openGrantStream } from './grant-state.ts';
-import type { RelaySource } from './istiod/follow-grant.ts';
 import { createGrantSetState, type GrantSetState } from './set-state.ts';
 import { type GrantSetConfiguration, mergeGrants } from './transform/merge.ts';
 
