@@ -177,13 +177,5 @@ function respond(value: unknown): Response {
   if (value instanceof Response) return value;
   return value === undefined
     ? new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } })
-    : jsonResponse(JSON.stringify(value));
-}
-
-/**
- * Creates a JSON response that must not be cached.
- * @param text the body, which is already serialized as JSON
- */
-function jsonResponse(text: string): Response {
-  return new Response(text, { headers: NO_STORE });
+    : new Response(JSON.stringify(value), { headers: NO_STORE });
 }

@@ -13,6 +13,11 @@ export const FIELD_MANAGER = 'meshpass';
 /** The lifetime of requested tokens, in seconds. This is the shortest lifetime that Kubernetes allows. */
 export const TOKEN_SECONDS = 600;
 const ISTIOD_AUDIENCE = 'istio-ca';
+/**
+ * The maximum size of a token. All ServiceAccount tokens are smaller than this. The limit prevents clients from sending
+ * large amounts of data to TokenReview.
+ */
+const MAX_TOKEN_BYTES = 16 * 1024;
 
 /** The name of a ServiceAccount. */
 interface Account {
@@ -115,10 +120,11 @@ export function createKubernetes(http: KubernetesHttp, isLeader = () => true) {
       await change({ method: 'DELETE', path, expect: [404] });
     },
     /**
-     * Validates a token with a TokenReview and returns its user name, or undefined if it is not valid for this
-     * audience.
+     * Validates a ServiceAccount token for an audience with a TokenReview.
+     * @returns the user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
      */
     reviewToken: async (token: string, audience: string) => {
+      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
       const body = {
         apiVersion: 'authentication.k8s.io/v1',
         kind: 'TokenReview',

@@ -113,12 +113,6 @@ export type MeshState = Pick<
  */
 const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
 /**
- * The maximum size of a token. All ServiceAccount tokens are smaller than this. The limit prevents clients from sending
- * large amounts of data to TokenReview.
- */
-const MAX_TOKEN_BYTES = 16 * 1024;
-
-/**
  * Starts watching the cluster, applying policies and signing certificates. Kubernetes and istiod do not have to be
  * available yet: `state.unready()` reports whether they are. SIGHUP reloads the access file.
  * @throws MeshpassError `config_invalid`
@@ -237,15 +231,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts) {
         };
       },
     },
-    /**
-     * Validates a ServiceAccount token for an audience.
-     * @returns the user name (`system:serviceaccount:NAMESPACE:NAME`), or undefined if the token is invalid
-     * @throws MeshpassError `kubernetes_unavailable`
-     */
-    reviewToken: async (token: string, audience: string) => {
-      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
-      return cluster.reviewToken(token, audience);
-    },
+    reviewToken: cluster.reviewToken,
     close: () => {
       process.off('SIGHUP', reload);
       state.close();
