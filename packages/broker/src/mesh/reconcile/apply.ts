@@ -4,7 +4,7 @@
  * that open access, so that a Gateway is only opened once its policies are in place.
  */
 
-import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
+import { GRANT_LABEL, type Manifest } from '@meshpass/access';
 import { resourceChanges } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { loadObject } from '@meshpass/istio';
@@ -37,7 +37,7 @@ const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'Rol
 const AT_ONCE = 8;
 
 /**
- * Applies the manifests and stops at the first failure. If only some of them are applied, they never allow more than
+ * Applies the manifests, which the compiler has labelled as managed by the broker, and stops at the first failure. If only some of them are applied, they never allow more than
  * all of them would.
  * @returns the time (in Unix seconds) at which this must run again even if nothing changes
  * @throws MeshpassError `kubernetes_unavailable`, or `internal` for a kind that is not in ORDER
@@ -61,11 +61,11 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
     // An existing guard must not admit more traffic before the rules for that traffic are in place.
     const guards = ofKind.filter((one) => isGuard(one, options) && standing.has(keyOf(one)));
     const others = ofKind.filter((one) => !guards.includes(one));
-    for (const some of [others, guards]) await batches(some, (manifest) => kubernetes.apply(labelled(manifest)));
+    for (const some of [others, guards]) await batches(some, kubernetes.apply);
   }
   for (const kind of ORDER.toReversed()) {
     const ofKind = unwanted.filter((object) => object.kind === kind);
-    await batches(ofKind, (object) => kubernetes.remove(object));
+    await batches(ofKind, kubernetes.remove);
   }
   if (!retirement.policy) {
     const metadata = { name: RETIRED_POLICY_NAME, namespace: options.mesh.rootNamespace };
@@ -85,7 +85,7 @@ export async function dryRunManifests(
   kubernetes: Pick<Kubernetes, 'rehearse'>,
 ): Promise<void> {
   await batches(manifests, (manifest) =>
-    kubernetes.rehearse(labelled(manifest)).catch((thrown: unknown) => {
+    kubernetes.rehearse(manifest).catch((thrown: unknown) => {
       throw (thrown instanceof MeshpassError && toPermanentError(thrown)) || thrown;
     }),
   );
@@ -137,14 +137,6 @@ async function readPresent(options: ApplyOptions): Promise<readonly ListedObject
   return lists
     .flat()
     .filter(({ kind, metadata }) => kind !== 'Namespace' || metadata.labels?.[GRANT_LABEL] !== undefined);
-}
-
-/**
- * Adds the label that marks an object as managed by the broker. This does not rely on the compiler to set the label.
- */
-function labelled(manifest: Manifest): Manifest {
-  const { metadata } = manifest;
-  return { ...manifest, metadata: { ...metadata, labels: { ...metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY } } };
 }
 
 function keyOf({ kind, metadata }: Pick<ListedObject, 'kind' | 'metadata'>): string {
