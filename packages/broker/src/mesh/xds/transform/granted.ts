@@ -17,20 +17,7 @@ export interface GrantedService
 /** The operations that a grant allows on a port of a service. */
 export type AllowedOperations = Pick<GrantedPort, 'allow' | 'deny'>;
 
-export interface GrantedServices {
-  readonly grant: string;
-  readonly services: readonly GrantedService[];
-  readonly trustDomain: string;
-  readonly clusterDomain: string;
-  readonly tokenHeader: string;
-  /**
-   * Returns the service that a cluster belongs to, given the name that istiod uses for the cluster. Returns undefined
-   * if the service is not granted.
-   */
-  readonly serviceOf: (cluster: string) => GrantedService | undefined;
-  /** Returns whether a domain, with or without a port, is the name of a granted host. */
-  readonly isName: (domain: string) => boolean;
-}
+export type GrantedServices = ReturnType<typeof createGrantedServices>;
 
 /** The services of a grant while its resources are transformed. */
 export interface TransformedGrant extends GrantedServices {
@@ -43,17 +30,28 @@ export interface TransformedGrant extends GrantedServices {
 }
 
 /** Adds lookup functions to the services of a grant. */
-export function createGrantedServices(given: Omit<GrantedServices, 'serviceOf' | 'isName'>): GrantedServices {
+export function createGrantedServices(given: {
+  readonly grant: string;
+  readonly services: readonly GrantedService[];
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  readonly tokenHeader: string;
+}) {
   const { services } = given;
   const byTarget = new Map(services.map((service) => [`${service.host}:${service.port}`, service]));
   const names = new Set(services.flatMap(({ host, aliases }) => [host, ...aliases]));
   return {
     ...given,
-    serviceOf: (name) => {
+    /**
+     * Returns the service that a cluster belongs to, given the name that istiod uses for the cluster. Returns undefined
+     * if the service is not granted.
+     */
+    serviceOf: (name: string): GrantedService | undefined => {
       const cluster = parseClusterName(name);
       return cluster && byTarget.get(`${cluster.host}:${cluster.port}`);
     },
-    isName: (domain) => {
+    /** Returns whether a domain, with or without a port, is the name of a granted host. */
+    isName: (domain: string): boolean => {
       const host = domain.replace(/:[1-9][0-9]{0,4}$/, '');
       return names.has(host) || names.has(host.replace(/^\*\./, ''));
     },
