@@ -105,7 +105,7 @@ export function requestForwardedPort(asked: ForwardedPort, options: ForwardingOp
         (error) => {
           // A body this long cannot have been sent by our agent.
           if (error instanceof StreamTooLargeError) settle({ outcome: 'answered', body: '' });
-          else fail(error.message);
+          else fail('the connection was interrupted');
         },
       );
     });
