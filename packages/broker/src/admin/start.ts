@@ -3,7 +3,8 @@ import type { Sessions } from '../core/index.ts';
 import type { Connections, RouteContext } from '../http/index.ts';
 import type { VerifiedLogout } from '../issuers/index.ts';
 import type { Store } from '../store/index.ts';
-import { startApprovals } from './approval/start.ts';
+import { startApprovals } from './approval/approvals.ts';
+import { createWebhookKeys } from './approval/webhook/keys.ts';
 import { signOutOperators } from './operator/end-sessions.ts';
 import type { AuthorizedRoute } from './operator/operator-route.ts';
 import { createOperatorTokens } from './operator/operator-token.ts';
@@ -56,7 +57,23 @@ export async function startAdmin(
   const { mesh, signer } = given;
   const { publicUrl } = config;
   const { decisions: audit, trail } = auditLog;
-  const approvals = await startApprovals(base, { store, audit, sessions }, acting);
+  const approvals = await startApprovals(
+    {
+      ...sessions,
+      audit,
+      clock,
+      random,
+      store,
+      mesh,
+      authorize: given.authorize,
+      read: given.github?.read,
+      keys: createWebhookKeys(config.approvalWebhookKeys),
+      fetch: given.fetch ?? fetch,
+      onTried: metrics.webhookTried,
+      onFailure: failed('approvals'),
+    },
+    acting,
+  );
   const record = createPolicyRecorder({ journal, clock, random, onFailure: failed('session') }, log);
   given.onPolicyDecision?.(record.decision);
   const prover = createProver();

@@ -12,7 +12,6 @@ export { restoreSessions, type Sessions } from './start.ts';
 export { settledAttestation } from './session/known-losses.ts';
 export type { Live, LiveIndex } from './session/live.ts';
 export { grantsOf, principalUnder, sessionExpiry } from './session/session.ts';
-export type { GainRequest } from './session/widen.ts';
 export type { Write } from './session/write-queue.ts';
 
 // Logouts at issuers.

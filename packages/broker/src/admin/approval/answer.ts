@@ -1,47 +1,26 @@
-/** Handles answers to requests and reviews of emergencies: verifies the approver, then applies their decision. */
-import { type Access, type Approval, approverEntry } from '@meshpass/access';
+/**
+ * Handles answers to requests and reviews of emergencies: verifies the approver against the access file in force and
+ * with fresh data from GitHub, then applies their decision.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { type Access, approverEntry, type Who } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { ApprovalAnswerBody, ApprovalReviewBody } from '@meshpass/identity/approval';
-import { approverMemberships } from '../../attest/index.ts';
+import { approverMemberships, withFreshMemberships } from '../../attest/index.ts';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
-import type { Live } from '../../core/index.ts';
-import { approverEntries, queryGithub } from './approvers.ts';
 import type { ApprovalParts, Approver } from './parts.ts';
 import { comparePeople, createIdentityLinker, type Identity, identitiesOf, refuseSelfApproval } from './people.ts';
 import { requireApprovalOffer, unknown } from './refusals.ts';
-import {
-  type Answer,
-  type EmergencyRequest,
-  type GrantRequest,
-  grantDurationSeconds,
-  isEmergencyRequest,
-} from './request.ts';
+import { type Answer, type GrantRequest, grantDurationSeconds, isEmergencyRequest } from './request.ts';
+
+/** How many times GitHub is queried for one decision if the access file keeps changing. */
+const MAX_LOOKS = 5;
 
 /** Whether the body is a review of an emergency rather than an answer to a request. */
 export function isReviewBody(order: ApprovalAnswerBody | ApprovalReviewBody): order is ApprovalReviewBody {
   return order.decision === 'accept' || order.decision === 'object';
 }
-
-/** A pending request, together with the approval that the access file currently offers to the requester. */
-interface Answering {
-  readonly kind: 'answer';
-  readonly order: ApprovalAnswerBody;
-  readonly request: GrantRequest;
-  /** The requester's session. */
-  readonly live: Live;
-  readonly approval: Approval;
-}
-
-/** An emergency that can still be reviewed. */
-interface Reviewing {
-  readonly kind: 'review';
-  readonly order: ApprovalReviewBody;
-  readonly request: EmergencyRequest;
-}
-
-/** The fields that answers and reviews have in common. */
-type Given = Pick<Answer, 'via' | 'entry' | 'issuer' | 'subject' | 'login' | 'at' | 'event'>;
 
 /**
  * Records an answer or a review, and applies it to the request. Calls for one request must not overlap.
@@ -61,35 +40,31 @@ export async function recordAnswer(
   const { issuer, subject, login, sessionId, grant } = request;
   const person = { issuer, subject, login, session: sessionId };
   annotateEvent(event, { grant, detail: isReviewBody(order) ? { taker: person } : { requester: person } });
-  const current = () => (isReviewBody(order) ? reviewable(parts, order) : answerable(parts, order));
-  const { now, attestation, entry, earlier, requester } = await authorizeApprover(parts, approver, current);
-  const given = {
-    via: approver.via,
-    entry,
-    issuer: attestation.issuer,
-    subject: attestation.subject,
-    login: attestation.login,
-    at: toUnixSeconds(parts.clock),
-    event: event.id,
-  };
-  if (now.kind === 'review')
-    return await review(parts, { ...now.request, identities: requester }, { ...now.order, ...given }, event);
-  const identities = identitiesOf(approver.attestation);
-  return await approve(parts, now, earlier, { ...given, identities, attestation }, event);
+  return isReviewBody(order)
+    ? await review(parts, approver, order, event)
+    : await answer(parts, approver, order, event);
 }
 
-async function approve(
+async function answer(
   parts: ApprovalParts,
-  { order, request, live, approval }: Answering,
-  earlier: readonly Answer[],
-  given: Given & Pick<Answer, 'identities' | 'attestation'>,
+  approver: Approver,
+  order: ApprovalAnswerBody,
   event: AuditEvent,
 ): Promise<GrantRequest> {
-  const people = createIdentityLinker(parts.live, parts.mesh.access().trust);
-  for (const one of earlier) refuseTwice(one, people(one.identities), given.identities);
   const { decision, reason } = order;
+  const current = () => answerable(parts, order.id);
+  const before = current().request.answers;
+  // A single denial decides the request, so earlier answers only matter for approvals.
+  const rechecked = decision === 'approve' ? before : [];
+  const { now, given, attestation, stillCount } = await authorizeApprover(parts, approver, event, rechecked, current);
+  const { request, live, approval } = now;
+  const earlier = decision === 'approve' ? stillCount : before;
+  const identities = identitiesOf(approver.attestation);
+  const people = createIdentityLinker(parts.live, parts.mesh.access().trust);
+  for (const one of earlier) refuseTwice(one, people(one.identities), identities);
   const seconds = grantDurationSeconds(approval, order.seconds ?? request.seconds);
-  const next = answered(request, [...earlier, { ...given, decision, reason, seconds }], approval.count);
+  const own: Answer = { ...given, identities, attestation, decision, reason, seconds };
+  const next = answered(request, [...earlier, own], approval.count);
   const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
   annotateEvent(event, { detail: { entry: given.entry, state: next.state, ...(lost.length > 0 && { lost }) } });
   if (next.until === undefined) return await parts.book.decide(event, next);
@@ -103,20 +78,26 @@ async function approve(
   return await parts.book.decideWith(event, next, (decided) => parts.give(live, next.grant, { ...gift, decided }));
 }
 
-/**
- * Records a review. If the reviewer objects while the session still has the grant, the grant is removed first.
- * @param request the request, including all currently known identities of the requester. They are stored so that the
- *   person stays barred even after the sessions that revealed these identities have ended
- */
+/** Records a review. If the reviewer objects while the session still has the grant, the grant is removed first. */
 async function review(
   parts: ApprovalParts,
-  request: EmergencyRequest,
-  { id: _, ...given }: ApprovalReviewBody & Given,
+  approver: Approver,
+  order: ApprovalReviewBody,
   event: AuditEvent,
 ): Promise<GrantRequest> {
-  const state = given.decision === 'accept' ? ('accepted' as const) : ('objected' as const);
-  const emergency = { ...request.emergency, state, reviews: [...request.emergency.reviews, given] };
-  const reviewed: GrantRequest = { ...request, emergency };
+  const current = () => reviewable(parts, order);
+  const { now, given, requester } = await authorizeApprover(parts, approver, event, [], current);
+  const { request } = now;
+  const { decision, reason } = order;
+  const state = decision === 'accept' ? ('accepted' as const) : ('objected' as const);
+  const reviews = [...request.emergency.reviews, { ...given, decision, reason }];
+  // Store all currently known identities of the requester, so that the person stays barred even after the sessions that
+  // revealed these identities have ended.
+  const reviewed: GrantRequest = {
+    ...request,
+    identities: requester,
+    emergency: { ...request.emergency, state, reviews },
+  };
   const cut = state === 'objected' && request.state === 'approved';
   annotateEvent(event, { detail: { entry: given.entry, state, ...(cut && { ended: true }) } });
   if (!cut) return await parts.book.decide(event, reviewed);
@@ -126,52 +107,89 @@ async function review(
     const live = parts.live.byId(request.sessionId);
     // Remove the grant before recording the decision. If the broker crashes in between, the session is left without
     // the grant instead of keeping it.
-    if (live) await parts.take(live, request.grant, `${given.login} objected to the emergency: ${given.reason}`);
+    if (live) await parts.take(live, request.grant, `${given.login} objected to the emergency: ${reason}`);
     return await parts.book.decide(event, { ...reviewed, state: 'revoked' });
   });
+}
+
+/** A request or an emergency that can currently be decided on. */
+interface Current {
+  readonly request: GrantRequest;
+  /** The access file entries that list its approvers or reviewers. */
+  readonly by: readonly Who[];
 }
 
 /**
  * Checks that the approver may answer, and determines which earlier answers still count. This uses the access file in
  * force and fresh data from GitHub.
+ * @param before the earlier answers to check again
  * @param current returns the request or emergency to decide on. It is called again after the GitHub requests, because
  *   the session may have ended or the requester may have left the team in the meantime
  */
-async function authorizeApprover(parts: ApprovalParts, approver: Approver, current: () => Answering | Reviewing) {
-  const { order, request } = current();
+async function authorizeApprover<Now extends Current>(
+  parts: ApprovalParts,
+  approver: Approver,
+  event: AuditEvent,
+  before: readonly Answer[],
+  current: () => Now,
+) {
+  const { request } = current();
   const known = identitiesNow(parts, request);
   refuseSelfApproval(known, identitiesOf(approver.attestation), parts.mesh.access().trust);
-  // A single denial decides the request, so earlier answers only matter for approvals.
-  const before = order.decision === 'approve' ? request.answers : [];
   const people = [approver, ...before].map((one) => one.attestation);
-  const { now, fresh } = await queryGithub(parts, people, () => {
-    const found = current();
-    const access = parts.mesh.access();
-    const by = found.kind === 'answer' ? found.approval.by : approverEntries(access, found.request);
-    return { ...found, by, access, query: approverMemberships(by, access.deny) };
-  });
+  const { now, access, fresh } = await queryGithub(parts, people, current);
   const [attestation, ...others] = fresh as readonly [Attestation, ...Attestation[]];
-  const entryOf = (one: Attestation) => approverEntry(now, one, now.access, toUnixSeconds(parts.clock));
+  const at = toUnixSeconds(parts.clock);
+  const entryOf = (one: Attestation) => approverEntry(now, one, access, at);
   const entry = entryOf(attestation);
   if (entry === undefined) {
-    const act = now.kind === 'review' ? 'review emergencies for' : 'approve';
+    const act = request.emergency ? 'review emergencies for' : 'approve';
     throw new MeshpassError('approval_forbidden', `You are not allowed to ${act} ${request.grant}.`);
   }
   const requester = identitiesNow(parts, { ...request, identities: known });
   const counts = (one: Answer, index: number) =>
     entryOf(others[index]!) !== undefined &&
-    isIssuerOf(one.attestation, now.access) &&
+    isIssuerOf(one.attestation, access) &&
     comparePeople(requester, one.identities) === 'different';
+  const { issuer, subject, login } = attestation;
   return {
     now,
     /** Every identity that the requester is known to have. */
     requester,
     /** The approver's attestation, updated with fresh data from GitHub. */
     attestation,
-    entry,
+    /** The members that answers and reviews have in common. */
+    given: { via: approver.via, entry, issuer, subject, login, at, event: event.id },
     /** The earlier answers that still count, because the people who gave them are still allowed to approve. */
-    earlier: order.decision === 'approve' ? before.filter(counts) : request.answers,
+    stillCount: before.filter(counts),
   };
+}
+
+/**
+ * Reads memberships from GitHub, and reads them again if an access file change in the meantime makes other teams
+ * relevant.
+ * @returns the last result of `current` with the access file that it is based on, and the attestations with fresh
+ *   GitHub data, in the same order as `people`
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`, and any error from `current`
+ */
+async function queryGithub<Now extends Current>(
+  { mesh, read, losses }: ApprovalParts,
+  people: readonly Attestation[],
+  current: () => Now,
+) {
+  const look = () => {
+    const [now, access] = [current(), mesh.access()];
+    return { now, access, query: approverMemberships(now.by, access.deny) };
+  };
+  let { query } = look();
+  for (let looks = 0; looks < MAX_LOOKS; looks++) {
+    const before = query;
+    const fresh: readonly Attestation[] = await Promise.all(people.map((one) => withFreshMemberships(one, before, read, losses)));
+    const { now, access, query: after } = look();
+    if (isDeepStrictEqual(after, before)) return { now, access, fresh };
+    query = after;
+  }
+  throw new MeshpassError('issuer_unavailable', 'The access file keeps changing; try again.', { retryAfter: 5 });
 }
 
 /** Whether the issuer that signed the attestation is still the one that the access file lists under this name. */
@@ -180,23 +198,57 @@ function isIssuerOf({ issuer, claims }: Attestation, { trust }: Access): boolean
   return typeof claims.iss !== 'string' || named === undefined || named.issuer === claims.iss;
 }
 
-function answerable(parts: ApprovalParts, order: ApprovalAnswerBody): Answering {
-  const { book, live, clock } = parts;
-  const request = book.get(order.id);
-  const session = request && live.byId(request.sessionId);
-  if (!session || session.ended) throw unknown(order.id);
-  if (request.state !== 'pending' || request.answerBy <= toUnixSeconds(clock)) throw unknown(order.id);
-  const approval = requireApprovalOffer(parts, session.session.attestation, request.grant);
-  return { kind: 'answer', order, request, live: session, approval };
+/** Returns a pending request, its session, and the approval that the access file currently offers to the requester. */
+function answerable(parts: ApprovalParts, id: string) {
+  const request = parts.book.get(id);
+  const live = request && parts.live.byId(request.sessionId);
+  if (!live || live.ended) throw unknown(id);
+  if (request.state !== 'pending' || request.answerBy <= toUnixSeconds(parts.clock)) throw unknown(id);
+  const approval = requireApprovalOffer(parts, live.session.attestation, request.grant);
+  return { request, live, approval, by: approval.by };
 }
 
-function reviewable({ book }: ApprovalParts, order: ApprovalReviewBody): Reviewing {
-  const request = book.get(order.id);
-  if (!request || !isEmergencyRequest(request)) throw unknown(order.id);
+/** Returns an emergency that can still be reviewed. */
+function reviewable({ book, mesh }: ApprovalParts, { id, decision }: ApprovalReviewBody) {
+  const request = book.get(id);
+  if (!request || !isEmergencyRequest(request)) throw unknown(id);
   const { state } = request.emergency;
-  if (state === 'accepted' || (state === 'objected' && order.decision === 'object'))
-    throw new MeshpassError('approval_answered', `Emergency ${order.id} has already been reviewed: it was ${state}.`);
-  return { kind: 'review', order, request };
+  if (state === 'accepted' || (state === 'objected' && decision === 'object'))
+    throw new MeshpassError('approval_answered', `Emergency ${id} has already been reviewed: it was ${state}.`);
+  return { request, by: approverEntries(mesh.access(), request) };
+}
+
+/**
+ * Returns the access file entries that list the approvers of a request or the reviewers of an emergency. If the file in
+ * force no longer lists any reviewers, those at the time of the emergency apply.
+ */
+function approverEntries({ grants }: Access, { grant, emergency }: GrantRequest): readonly Who[] {
+  const approval = grants.find(({ name }) => name === grant)?.approval;
+  return emergency ? (approval?.emergency?.review ?? emergency.by) : (approval?.by ?? []);
+}
+
+/**
+ * Returns the requests that this person may answer or review, which never include their own.
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function listAnswerableRequests(
+  { mesh, read, losses, clock, live }: ApprovalParts,
+  attestation: Attestation,
+  waiting: readonly GrantRequest[],
+): Promise<readonly GrantRequest[]> {
+  if (waiting.length === 0 || !mesh.inForce()) return [];
+  const access = mesh.access();
+  const [identities, people] = [identitiesOf(attestation), createIdentityLinker(live, access.trust)];
+  const others = waiting.filter(
+    (one) => comparePeople(people(one.identities, one.sessionId), identities) === 'different',
+  );
+  const by = others.flatMap((one) => approverEntries(access, one));
+  const fresh = await withFreshMemberships(attestation, approverMemberships(by, access.deny), read, losses);
+  const mayAnswer = (one: GrantRequest) => {
+    const now = mesh.access();
+    return approverEntry({ by: approverEntries(now, one) }, fresh, now, toUnixSeconds(clock)) !== undefined;
+  };
+  return others.filter(mayAnswer);
 }
 
 /**

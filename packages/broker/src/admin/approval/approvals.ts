@@ -1,3 +1,5 @@
+/** Handles approval requests and emergency access, and connects them to sessions. */
+import type { IncomingHttpHeaders } from 'node:http';
 import { type Attestation, toMeshpassError } from '@meshpass/identity';
 import type {
   ApprovalAnswerBody,
@@ -10,9 +12,8 @@ import type {
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { createRateAllowance, type KeyedMutex, runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { type Live, principalUnder } from '../../core/index.ts';
-import { isReviewBody, recordAnswer } from './answer.ts';
+import { isReviewBody, listAnswerableRequests, recordAnswer } from './answer.ts';
 import { createApprovalRegistry } from './approval-registry.ts';
-import { listAnswerableRequests } from './approvers.ts';
 import { ask, requestableGrants } from './ask.ts';
 import { activateEmergencyGrant, isOverdue } from './emergency.ts';
 import {
@@ -26,13 +27,12 @@ import {
 import type { ApprovalParts, ApprovalsContext, Approver } from './parts.ts';
 import { unknown } from './refusals.ts';
 import { describeRequest, type GrantRequest, isEmergencyRequest, isOpenRequest, needsReview } from './request.ts';
-import { allowMessageReuse, readOpenRequests, recentRequests } from './rows.ts';
-import { createDeliveryRows, monotonicClock } from './webhook/deliver.ts';
-import type { SignedHeaders } from './webhook/keys.ts';
+import { allowMessageReuse, deleteOldRequests, readOpenRequests, recentRequests } from './rows.ts';
+import { createDeliveryRows, createWebhookDelivery, monotonicClock } from './webhook/deliver.ts';
 import { receive } from './webhook/receive.ts';
 
 /** Handles approval requests and emergency access. */
-export type Approvals = Awaited<ReturnType<typeof createApprovals>>;
+export type Approvals = Awaited<ReturnType<typeof startApprovals>>;
 
 /** The rate limit for the requests and answers that a person sends. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
@@ -50,12 +50,18 @@ const MOST_OWN = 50;
 const MOST_TO_ANSWER = 200;
 /** The maximum number of requests to return to an operator. */
 const MOST_LISTED = 1_000;
+const SWEEP_MS = 500;
+const FORGET_MS = 3_600_000;
+/** How long settled requests are listed, in seconds. The audit log keeps them for longer. */
+const KEPT_SECONDS = 30 * 86_400;
 
 /**
- * Loads the open requests from the store and creates the approvals API.
+ * Loads the open requests from the store and starts approvals, along with the periodic sweep and the delivery of
+ * webhook messages.
+ * @param acting a stack that stops all of them when it is disposed
  * @throws MeshpassError `store_unavailable`
  */
-export async function createApprovals(context: ApprovalsContext) {
+export async function startApprovals(context: ApprovalsContext, acting: AsyncDisposableStack) {
   const { store, clock } = context;
   const telling = { ...context, clock: monotonicClock(clock) };
   const tell = (request: GrantRequest) => createDeliveryRows(telling, request);
@@ -70,6 +76,24 @@ export async function createApprovals(context: ApprovalsContext) {
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   const looks = createRateAllowance({ ...LOOKS, clock });
   const ownLooks = createRateAllowance({ ...OWN_LOOKS, clock });
+
+  /** Repeats an action while this broker is the leader, skipping a run if the previous one has not finished. */
+  const repeat = (ms: number, act: () => Promise<void>) => {
+    let isRunning = false;
+    const timer = setInterval(async () => {
+      if (isRunning || !store.isLeader()) return;
+      isRunning = true;
+      await act().catch(context.onFailure);
+      isRunning = false;
+    }, ms).unref();
+    acting.defer(() => clearInterval(timer));
+  };
+  // End the requests that were not answered in time or whose grant has ended, and mark overdue reviews.
+  repeat(SWEEP_MS, async () => {
+    for (const one of [...book.all()]) await exclusively(one.id, () => endPassed(parts, one.id));
+  });
+  repeat(SWEEP_MS, createWebhookDelivery(context));
+  repeat(FORGET_MS, () => deleteOldRequests(store, toUnixSeconds(clock) - KEPT_SECONDS));
 
   /** Runs an action after all earlier actions with the same key have finished and their outcomes are known. */
   function exclusively<T>(key: string, act: () => Promise<T>): Promise<T> {
@@ -144,7 +168,7 @@ export async function createApprovals(context: ApprovalsContext) {
     },
     answer: answerInTurn,
     /** Handles an answer or review signed by a webhook. */
-    receive: async (name: string, headers: SignedHeaders, body: string, event: AuditEvent) => {
+    receive: async (name: string, headers: IncomingHttpHeaders, body: string, event: AuditEvent) => {
       const { attestation, via, order, replay } = await receive(context, name, headers, body);
       const { issuer, subject, login } = attestation;
       const action = isReviewBody(order) ? 'approval.review' : event.action;
@@ -180,15 +204,14 @@ export async function createApprovals(context: ApprovalsContext) {
         ).map((one) => describeRequest(one, opens(one.grant)));
       const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
       if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
-      const self = { attestation: session.attestation, via: 'workspace' };
       const all = [...book.all()];
       const pending = all.filter(({ state, sessionId }) => state === 'pending' && context.live.byId(sessionId));
       // Emergencies that already have an objection are left out, but a reviewer can still accept them by id.
       const taken = all
         .filter(isEmergencyRequest)
         .filter(({ emergency: { state } }) => state === 'open' || state === 'overdue');
-      const toAnswer = await listIfAvailable(() => listAnswerableRequests(parts, self, pending));
-      const toReview = await listIfAvailable(() => listAnswerableRequests(parts, self, taken));
+      const toAnswer = await listIfAvailable(() => listAnswerableRequests(parts, session.attestation, pending));
+      const toReview = await listIfAvailable(() => listAnswerableRequests(parts, session.attestation, taken));
       const incomplete = toAnswer.incomplete ?? toReview.incomplete;
       return {
         own,
@@ -221,17 +244,8 @@ export async function createApprovals(context: ApprovalsContext) {
         return await close(request, 'revoked', event, `An operator revoked the grant: ${reason}`);
       });
     },
-    /**
-     * Ends expired requests and marks overdue reviews. Called periodically.
-     * @throws MeshpassError `store_unavailable`, `overloaded`
-     */
-    sweep: async () => {
-      for (const one of [...book.all()]) await exclusively(one.id, () => endPassed(parts, one.id));
-    },
   };
 }
-
-// The sweep ends requests that were not answered in time or whose grant has ended, and marks reviews as overdue.
 
 /**
  * Ends a request that was not answered in time or whose grant has ended, and marks its review as overdue if the

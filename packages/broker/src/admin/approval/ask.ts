@@ -40,7 +40,7 @@ export function requestableGrants(
   if (!mesh.inForce() || !isPerson(attestation, mesh.access(), now)) return [];
   const held = new Set(grantsOf(live.session));
   const { requestable } = authorize(attestation, mesh.access(), now);
-  const why = emergencyBarReason(parts, { ...attestation, identities: identitiesOf(attestation) });
+  const why = emergencyBarReason(parts, attestation);
   const emergencyOf = ({ emergency }: Approval): RequestableGrant['emergency'] => {
     const { who } = emergency ?? {};
     if (!emergency || (who && approverEntry({ by: who }, attestation, mesh.access(), now) === undefined))
@@ -122,23 +122,24 @@ function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody
     needed: approval.count,
     state: 'pending',
   });
+}
 
-  function refuseMany({ book }: Pick<ApprovalParts, 'book'>, { session }: Live, grant: string): void {
-    const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpenRequest(one));
-    // A person who has taken a grant in an emergency may still request it, in order to keep it for longer.
-    const open = own.find((one) => one.grant === grant && !one.emergency);
-    if (open)
-      throw new MeshpassError(
-        'approval_open',
-        open.state === 'pending'
-          ? `Your request ${open.id} for ${grant} is still waiting for an answer.`
-          : `You already have ${grant} through request ${open.id}. Withdraw it, or request ${grant} again after it ends.`,
-      );
-    const pending = [...book.all()].filter(({ state }) => state === 'pending');
-    const ofPerson = pending.filter((one) => one.issuer === attestation.issuer && one.subject === attestation.subject);
-    if (own.length >= MOST_OF_SESSION || ofPerson.length >= MOST_OF_PERSON || pending.length >= MOST)
-      throw new MeshpassError('approvals_too_many', 'Too many requests are open. Withdraw one of yours, or wait.', {
-        retryAfter: 60,
-      });
-  }
+function refuseMany({ book }: ApprovalParts, { session }: Live, grant: string): void {
+  const { issuer, subject } = session.attestation;
+  const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpenRequest(one));
+  // A person who has taken a grant in an emergency may still request it, in order to keep it for longer.
+  const open = own.find((one) => one.grant === grant && !one.emergency);
+  if (open)
+    throw new MeshpassError(
+      'approval_open',
+      open.state === 'pending'
+        ? `Your request ${open.id} for ${grant} is still waiting for an answer.`
+        : `You already have ${grant} through request ${open.id}. Withdraw it, or request ${grant} again after it ends.`,
+    );
+  const pending = [...book.all()].filter(({ state }) => state === 'pending');
+  const ofPerson = pending.filter((one) => one.issuer === issuer && one.subject === subject);
+  if (own.length >= MOST_OF_SESSION || ofPerson.length >= MOST_OF_PERSON || pending.length >= MOST)
+    throw new MeshpassError('approvals_too_many', 'Too many requests are open. Withdraw one of yours, or wait.', {
+      retryAfter: 60,
+    });
 }

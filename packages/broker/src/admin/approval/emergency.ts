@@ -4,13 +4,13 @@
  * access while one of their emergencies is overdue for review or after a reviewer has objected to one.
  */
 import { approverEntry, isPerson } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { EmergencyAccessBody } from '@meshpass/identity/approval';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type Live, principalUnder, settledAttestation } from '../../core/index.ts';
 import type { ApprovalParts } from './parts.ts';
-import { comparePeople, createIdentityLinker, type Identity, identitiesOf } from './people.ts';
+import { comparePeople, createIdentityLinker, identitiesOf } from './people.ts';
 import { buildRequest, type EmergencyRequest, type GrantRequest, isEmergencyRequest } from './request.ts';
 
 /**
@@ -60,12 +60,11 @@ function newEmergency(parts: ApprovalParts, live: Live, { grant, seconds: asked,
       'request_malformed',
       `In an emergency, ${grant} can be taken for at most ${emergency.for} seconds.`,
     );
-  const identities = createIdentityLinker(parts.live, access.trust)(identitiesOf(attestation));
-  refuseMany(parts, { identities, issuer: attestation.issuer, subject: attestation.subject }, grant);
+  refuseMany(parts, attestation, grant);
   const request = buildRequest(attestation, {
     id: random(12).toString('hex'),
     sessionId: session.id,
-    identities,
+    identities: linkedIdentities(parts, attestation),
     grant,
     seconds: asked ?? emergency.for,
     reason,
@@ -90,25 +89,17 @@ const MOST_OF_PERSON = 2;
 const MOST_OF_GRANT = 5;
 const MOST = 200;
 
-/** The person who is taking a grant in an emergency. */
-interface Taker {
-  readonly identities: readonly Identity[];
-  readonly issuer: string;
-  readonly subject: string;
-}
-
 type Context = Pick<ApprovalParts, 'book' | 'clock' | 'live' | 'mesh'>;
 
 /**
  * Rejects the emergency if the person is barred or a limit has been reached.
  * @throws MeshpassError `emergency_barred`, `emergency_too_many`
  */
-function refuseMany(parts: Context, taker: Taker, grant: string): void {
+function refuseMany(parts: Context, taker: Attestation, grant: string): void {
   const why = emergencyBarReason(parts, taker);
   if (why !== undefined) throw new MeshpassError('emergency_barred', why);
-  const taken = [...parts.book.all()].filter(isEmergencyRequest);
-  const open = taken.filter(({ emergency }) => emergency.state === 'open');
-  const ofPerson = ownOf(parts, open, taker).length;
+  const open = [...parts.book.all()].filter(({ emergency }) => emergency?.state === 'open');
+  const ofPerson = ownOf(parts, taker).filter(({ emergency }) => emergency.state === 'open').length;
   if (ofPerson >= MOST_OF_PERSON)
     throw tooMany(`${ofPerson} of your emergencies are waiting for a review. Have one reviewed first.`);
   const ofGrant = open.filter((one) => one.grant === grant).length;
@@ -120,9 +111,9 @@ function refuseMany(parts: Context, taker: Taker, grant: string): void {
  * Explains why a person is barred from emergency access and how they can regain it. Returns undefined if they are not
  * barred.
  */
-export function emergencyBarReason(parts: Context, taker: Taker): string | undefined {
+export function emergencyBarReason(parts: Context, taker: Attestation): string | undefined {
   const now = toUnixSeconds(parts.clock);
-  const own = ownOf(parts, [...parts.book.all()].filter(isEmergencyRequest), taker);
+  const own = ownOf(parts, taker);
   const objected = own.find(({ emergency }) => emergency.state === 'objected');
   if (objected)
     return (
@@ -149,16 +140,18 @@ export function isOverdue({ emergency }: GrantRequest, now: number): boolean {
  * Returns the person's emergencies. Emergencies of another account are included if a live session links the two
  * accounts now, or linked them at the time.
  */
-function ownOf(
-  { live, mesh }: Context,
-  taken: readonly EmergencyRequest[],
-  { issuer, subject, identities }: Taker,
-): readonly EmergencyRequest[] {
+function ownOf(parts: Context, taker: Attestation): readonly EmergencyRequest[] {
+  const taken = [...parts.book.all()].filter(isEmergencyRequest);
   if (taken.length === 0) return [];
-  const known = createIdentityLinker(live, mesh.access().trust)(identities);
+  const { issuer, subject } = taker;
+  const known = linkedIdentities(parts, taker);
   return taken.filter(
     (one) => (one.issuer === issuer && one.subject === subject) || comparePeople(one.identities, known) === 'same',
   );
+}
+
+function linkedIdentities({ live, mesh }: Context, taker: Attestation) {
+  return createIdentityLinker(live, mesh.access().trust)(identitiesOf(taker));
 }
 
 function reviewerOf({ emergency }: GrantRequest): string {

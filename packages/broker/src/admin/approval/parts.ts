@@ -1,35 +1,27 @@
 /** Defines the dependencies of approvals and the state shared by the files in this folder. */
 import type { Authorize } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import type { Losses, ReadGithub } from '../../attest/index.ts';
+import type { ReadGithub } from '../../attest/index.ts';
 import type { AuditContext } from '../../audit/index.ts';
 import type { Clock, DeliveryOutcome, Random } from '../../base/index.ts';
-import type { GainRequest, Live, LiveIndex } from '../../core/index.ts';
+import type { Sessions } from '../../core/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import type { Store } from '../../store/index.ts';
 import type { ApprovalRegistry } from './approval-registry.ts';
 import type { WebhookKeys } from './webhook/keys.ts';
 
-export interface ApprovalsContext {
+/** The dependencies of approvals. An approved grant is added to and removed from a session like any other grant. */
+export interface ApprovalsContext extends Pick<Sessions, 'live' | 'losses' | 'give' | 'take'> {
   readonly audit: AuditContext;
   readonly clock: Clock;
   readonly random: Random;
   /** The secrets shared with webhooks. */
   readonly keys: WebhookKeys;
   readonly store: Store;
-  readonly live: LiveIndex;
   readonly mesh: MeshState;
   readonly authorize: Authorize;
-  readonly losses: Losses;
   /** Queries GitHub. Absent if the broker has no access to GitHub, in which case teams cannot approve requests. */
   readonly read?: ReadGithub | undefined;
-  /**
-   * Adds a grant to a live session until `gift.until`, or until the access file ends it earlier. See `gain` in
-   * core/session/widen.ts.
-   */
-  readonly give: (live: Live, grant: string, gift: GainRequest) => Promise<void>;
-  /** Removes the grant immediately, unless the access file now allows it without an approval. */
-  readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
   /** The fetch function used to send messages to webhooks. */
   readonly fetch: typeof fetch;
   /** Called after each attempt to deliver messages, with the outcome and the number of messages. */

@@ -7,18 +7,20 @@
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { Webhook } from 'standardwebhooks';
+import { z } from 'zod';
 import { readPrivateFile } from '../../../base/index.ts';
 
 /** A secret of 24 to 64 bytes, encoded as specified by Standard Webhooks. */
 const SECRET = /^whsec_([A-Za-z0-9+/]{32,88}={0,2})$/;
 const MOST_SECRETS = 10;
 
-/** The headers of a signed message. */
-export interface SignedHeaders {
-  readonly 'webhook-id': string;
-  readonly 'webhook-timestamp': string;
-  readonly 'webhook-signature': string;
-}
+/** The headers of a signed message. The library itself accepts any timestamp that starts with digits. */
+export const SignedHeaders = z.object({
+  'webhook-id': z.string().regex(/^[\x21-\x7e]{1,255}$/),
+  'webhook-timestamp': z.string().regex(/^[1-9]\d{9,11}$/),
+  'webhook-signature': z.string().max(2_048),
+});
+export type SignedHeaders = z.infer<typeof SignedHeaders>;
 
 /** Signs messages to webhooks and verifies messages from them. */
 export type WebhookKeys = ReturnType<typeof createWebhookKeys>;
