@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { sql } from 'kysely';
 import { expect, it } from 'vitest';
 import { recentRequests } from '../../src/admin/approval/rows.ts';
-import { findNewestRun, listVersions, readVersion } from '../../src/admin/policy/history.ts';
+import { findNewestRun, listVersions, readVersion } from '../../src/admin/policy/stored-access.ts';
 import { openStore } from '../../src/store/open.ts';
 
 it('asks the client to try again, instead of an internal error', async () => {

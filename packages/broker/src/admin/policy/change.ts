@@ -20,7 +20,7 @@ import { runExclusive } from '../../base/index.ts';
 import type { AccessTexts, PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
 import type { PolicyAuthor } from './author.ts';
-import { findNewestRun, readVersion } from './history.ts';
+import { findNewestRun, readVersion } from './stored-access.ts';
 import type { ProvenFile } from './proof.ts';
 import type { Prover } from './prover.ts';
 

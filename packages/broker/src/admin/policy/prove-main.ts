@@ -5,7 +5,7 @@
 import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { loadObject } from '@meshpass/istio';
-import { parseFiles } from './history.ts';
+import { parseFiles } from './stored-access.ts';
 import type { ProvenFile, ProveReply, ProveRequest } from './proof.ts';
 
 /**

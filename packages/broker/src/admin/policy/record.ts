@@ -18,7 +18,7 @@ on conflict (singleton) do update set digest = excluded.digest, main = excluded.
 type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];
 
 /** The dependencies for writing audit rows that must reach the store, no matter how long it is unavailable. */
-export interface RecordContext {
+interface RecordContext {
   readonly journal: Journal;
   /** Called whenever the store fails. The write is then retried. */
   readonly onFailure: (cause: unknown) => void;

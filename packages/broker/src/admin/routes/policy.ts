@@ -13,7 +13,7 @@ import { nameOf } from '../operator/caller.ts';
 import { type AuthorizedRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
 import type { PolicyAuthor, PolicyAuthorResolver } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
-import { listVersions, PolicyFiles } from '../policy/history.ts';
+import { listVersions, PolicyFiles } from '../policy/stored-access.ts';
 import type { AdminContext } from '../process.ts';
 
 /** The maximum body size in bytes, which is enough for an access file of 1 MiB as JSON. */
