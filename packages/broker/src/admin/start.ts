@@ -1,4 +1,4 @@
-import type { AuditLog, Journal, Origin } from '../audit/index.ts';
+import type { AuditLog, Origin } from '../audit/index.ts';
 import type { Sessions } from '../core/index.ts';
 import type { Connections, RouteContext } from '../http/index.ts';
 import type { VerifiedLogout } from '../issuers/index.ts';
@@ -28,7 +28,6 @@ import { trustRoutes } from './routes/trust.ts';
 
 export interface AdminOptions {
   readonly store: Store;
-  readonly journal: Journal;
   readonly auditLog: AuditLog;
   readonly sessions: Sessions;
   readonly sourceOf: RouteContext['sourceOf'];
@@ -50,7 +49,7 @@ export type Admin = Awaited<ReturnType<typeof startAdmin>>;
  */
 export async function startAdmin(
   base: AdminProcess,
-  { store, journal, auditLog, sessions, sourceOf, startedAt, operatorToken, connections }: AdminOptions,
+  { store, auditLog, sessions, sourceOf, startedAt, operatorToken, connections }: AdminOptions,
   acting: AsyncDisposableStack,
 ) {
   const { config, given, clock, random, log, metrics, failed } = base;
@@ -74,7 +73,7 @@ export async function startAdmin(
     },
     acting,
   );
-  const record = createPolicyRecorder({ journal, clock, random, onFailure: failed('session') }, log);
+  const record = createPolicyRecorder({ journal: audit.journal, clock, random, onFailure: failed('session') }, log);
   given.onPolicyDecision?.(record.decision);
   const prover = createProver();
   acting.defer(prover.close);
@@ -92,15 +91,17 @@ export async function startAdmin(
   // Close this prover before stopping the watch, which would otherwise wait for its proof.
   acting.defer(watchProver.close);
 
-  const operatorSessions = createOperatorSessions(clock, given.operators?.[labOnlyConfirmSeconds]);
+  const operatorSessions = createOperatorSessions(
+    clock,
+    sessions.recentLogouts,
+    given.operators?.[labOnlyConfirmSeconds],
+  );
   const signIns = {
-    journal,
     clock,
     random,
     audit,
     publicUrl,
     operatorSessions,
-    recentLogouts: sessions.recentLogouts,
     onFailure: failed('operators'),
     access: mesh.access,
     proofs: given.operators,

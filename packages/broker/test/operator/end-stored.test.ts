@@ -140,9 +140,8 @@ it('has one row if two requests find the role lost at the same time', () => {
     clock: Date.now,
     random: randomBytes,
     onFailure: () => {},
-    journal: playJournal(async (unit) => void written.push(unit)),
-    operatorSessions: createOperatorSessions(Date.now),
-    recentLogouts: createRecentLogouts(Date.now),
+    audit: { journal: playJournal(async (unit) => void written.push(unit)), clock: Date.now, observe: () => {} },
+    operatorSessions: createOperatorSessions(Date.now, createRecentLogouts(Date.now)),
   };
   const session = { id: 'one', subject: 'idp:one', login: 'one', issuer: 'idp' } as OperatorSession;
   endSessionForLostRole(context, session);

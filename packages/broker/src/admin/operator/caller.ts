@@ -13,11 +13,14 @@ export interface AssignedRole {
 export interface OperatorSession {
   readonly id: string;
   readonly kind: 'person' | 'service-account';
+  /** The issuer's name in the access file, or `kubernetes`. */
   readonly issuer: string;
+  /** A stable identity, such as `okta:00u1` or `kubernetes:ci:deployer`. */
   readonly subject: string;
+  /** The display name, which is never used to make decisions. */
   readonly login: string;
   /** The person's attestation. Absent for ServiceAccounts. */
-  readonly attestation?: Attestation;
+  readonly attestation?: Attestation | undefined;
   readonly source?: string | undefined;
   /** When the session was opened, in Unix milliseconds. */
   readonly openedAt: number;
@@ -30,20 +33,12 @@ export interface OperatorSession {
 }
 
 /** An authenticated operator. */
-export interface OperatorCaller {
+export interface OperatorCaller extends Pick<OperatorSession, 'issuer' | 'subject' | 'login' | 'attestation'> {
   /**
    * The kind of caller. `break-glass` stands for an anonymous caller with the token that the broker was started with.
    */
-  readonly kind: 'person' | 'service-account' | 'break-glass';
-  /** The issuer's name in the access file, `kubernetes`, or `break-glass`. */
-  readonly issuer: string;
-  /** A stable identity, such as `okta:00u1` or `kubernetes:ci:deployer`. */
-  readonly subject: string;
-  /** The display name, which is never used to make decisions. */
-  readonly login: string;
+  readonly kind: OperatorSession['kind'] | 'break-glass';
   readonly roles: readonly AssignedRole[];
-  /** The person's attestation. Absent for other callers. */
-  readonly attestation?: Attestation | undefined;
   /** Absent if the caller used the break-glass token. */
   readonly session?: OperatorSession;
 }

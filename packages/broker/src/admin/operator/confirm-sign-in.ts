@@ -9,13 +9,8 @@ import { type AuditEvent, annotateEvent, type CollectChanges, recordAllowed } fr
 import { toUnixSeconds } from '../../base/index.ts';
 import { confirmationStart, isFresh, verifyOperatorIdToken } from '../../issuers/index.ts';
 import { formatRoles, nameOf, type OperatorSession } from './caller.ts';
-import {
-  endSessionForLostRole,
-  isOperatorSessionEnded,
-  requireNotSignedOut,
-  signInEndedError,
-} from './end-sessions.ts';
-import { callerOf, isConfirmedLater, whyNoRole } from './sessions.ts';
+import { endSessionForLostRole, requireRole } from './end-sessions.ts';
+import { callerOf } from './sessions.ts';
 import { type OperatorSignInContext, operatorUnauthorizedError } from './sign-in.ts';
 
 /** An ID token that confirms a session. */
@@ -42,30 +37,21 @@ export async function confirmSignIn(
   { session: presented, token, binding = presented.jkt, event }: Confirmation,
 ): Promise<OperatorSession> {
   annotateEvent(event, { proofHash: sha256Hex(token) });
-  const session = newest(context, presented);
-  const { audit, clock, recentLogouts, operatorSessions } = context;
-  const access = context.access();
-  if (!context.proofs || !access.operators) throw operatorUnauthorizedError();
+  const { audit, clock, operatorSessions } = context;
+  const session = operatorSessions.newest(presented);
   const { attestation: before } = session;
-  if (!before)
-    throw new MeshpassError(
-      'operator_forbidden',
-      'A ServiceAccount session does not need confirmation: it ends when its token expires.',
-    );
-  const held = formatRoles(callerOf(session, access));
-  // The operator has no role, for example because the session was opened with another client. Accepting a new token
-  // here would amount to a new sign-in rather than a confirmation.
-  if (held === '') {
-    endSessionForLostRole(context, session);
-    throw new MeshpassError('operator_session_ended', whyNoRole(session, access));
-  }
+  const access = context.access();
+  if (!context.proofs || !access.operators || !before) throw operatorUnauthorizedError();
+  // The operator may have no role, for example because the session was opened with another client. Accepting a new
+  // token then would amount to a new sign-in rather than a confirmation.
+  const held = formatRoles(requireRole(context, session, access));
   const person = await verifyOperatorIdToken(token, access, { keys: context.proofs.keys, clock });
   const { attestation: said, replay, given } = person;
   const now = toUnixSeconds(clock);
   refuseOther(said, session, before, binding);
   refuseStale(said, before, given, now);
   const attestation = continued(before, said);
-  requireNotSignedOut(recentLogouts, attestation);
+  operatorSessions.refuseSignedOut(attestation);
   const confirmedAt = Math.max(session.confirmedAt, confirmationStart(given, now));
   const confirmed = { ...session, attestation, login: attestation.login, confirmedAt };
   const holds = formatRoles(callerOf(confirmed, access));
@@ -88,15 +74,8 @@ export async function confirmSignIn(
   if (held === holds) await audit.journal.transaction(changes);
   else await recordAllowed(audit, event, changes);
   // During the write, the session may have ended or another request may have confirmed it.
-  if (isOperatorSessionEnded(recentLogouts, confirmed)) throw signInEndedError(session.issuer);
   operatorSessions.add(confirmed);
   return confirmed;
-}
-
-/** Returns the most recently confirmed copy of the session that this broker has seen. */
-function newest({ operatorSessions }: OperatorSignInContext, session: OperatorSession): OperatorSession {
-  const seen = operatorSessions.byId(session.id);
-  return seen && isConfirmedLater(seen, session) ? seen : session;
 }
 
 function refuseOther(

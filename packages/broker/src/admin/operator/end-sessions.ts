@@ -3,7 +3,8 @@
  * is available, the end is also written to the audit log, where the next broker can find it. Sessions also end when the
  * issuer reports a logout (OpenID Connect Back-Channel Logout 1.0).
  */
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import type { Access } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
 import {
   type AuditContext,
   type AuditEvent,
@@ -14,38 +15,44 @@ import {
   recordAllowed,
   retryUntilStored,
 } from '../../audit/index.ts';
-import { toUnixSeconds } from '../../base/index.ts';
-import {
-  type ClosedOperatorSessions,
-  logoutMatchesSignIn,
-  type RecentLogouts,
-  type SignedInUser,
-} from '../../core/index.ts';
-import { sidOf, type VerifiedLogout } from '../../issuers/index.ts';
-import type { RecordContext } from '../policy/record.ts';
+import type { Clock, Random } from '../../base/index.ts';
+import type { ClosedOperatorSessions } from '../../core/index.ts';
+import type { VerifiedLogout } from '../../issuers/index.ts';
 import { nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
-import type { OperatorCloseCause, OperatorSessions } from './sessions.ts';
+import { callerOf, currentRoles, type OperatorSessions } from './sessions.ts';
 
-export interface EndSessionsContext extends RecordContext {
+export interface EndSessionsContext {
+  readonly audit: AuditContext;
+  readonly clock: Clock;
+  readonly random: Random;
   readonly operatorSessions: OperatorSessions;
-  readonly recentLogouts: RecentLogouts;
+  /** Called whenever the store fails. The write is then retried. */
+  readonly onFailure: (cause: unknown) => void;
 }
 
-type EndEvent = AuditEvent & { readonly reason: string };
+/** Why an operator session ended before it expired. */
+type OperatorCloseCause = 'logout' | 'operator' | 'role_lost' | 'signed_out';
+
+/** The maximum number of sessions to list in a single audit row. */
+const MOST_NAMED = 100;
 
 /**
  * Ends sessions for a reason other than a caller's request, such as a logout at the issuer. Does nothing if they have
  * already ended.
- * @param event the audit event, including its reason
+ * @param of one of the sessions. Its person is the one that the audit row names
  * @returns a promise that resolves when the end has been stored. The write is retried until it succeeds
  */
 async function endOperatorSessions(
   context: EndSessionsContext,
   closed: ClosedOperatorSessions,
+  { subject, login, issuer }: OperatorSession,
   cause: OperatorCloseCause,
-  event: EndEvent,
+  reason: string,
+  origin: Origin = {},
 ): Promise<void> {
-  if (end(context, closed)) await recordEnd(context, closed, cause, event);
+  if (!context.operatorSessions.end(closed)) return;
+  const event = createAuditEvent('operator.sign-out', origin, context.clock, context.random);
+  await recordEnd(context, closed, cause, { ...event, subject, login, issuer, reason });
 }
 
 /**
@@ -54,12 +61,26 @@ async function endOperatorSessions(
  */
 export function endSessionForLostRole(
   context: EndSessionsContext,
-  { id, subject, login, issuer }: OperatorSession,
+  session: OperatorSession,
   reason = 'The access file no longer grants a role.',
 ): void {
-  const event = createAuditEvent('operator.sign-out', {}, context.clock, context.random);
-  const ended = { ...event, subject, login, issuer, reason };
-  void endOperatorSessions(context, { sessions: [id] }, 'role_lost', ended);
+  void endOperatorSessions(context, { sessions: [session.id] }, session, 'role_lost', reason);
+}
+
+/**
+ * Returns a session's operator with their current roles. If they no longer have one, the session ends.
+ * @throws MeshpassError `operator_session_ended`
+ */
+export function requireRole(context: EndSessionsContext, session: OperatorSession, access: Access): OperatorCaller {
+  const caller = callerOf(session, access);
+  if (caller.roles.length > 0) return caller;
+  endSessionForLostRole(context, session);
+  throw new MeshpassError(
+    'operator_session_ended',
+    currentRoles(session, access).signInAgain
+      ? `The access file no longer allows operators to sign in at ${session.issuer} with this session's client. Run meshpass login.`
+      : 'The access file no longer grants you an operator role.',
+  );
 }
 
 /**
@@ -69,21 +90,20 @@ export function endSessionForLostRole(
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function closeOperatorSessions(
-  context: EndSessionsContext & { readonly audit: AuditContext },
+  context: EndSessionsContext,
   closed: ClosedOperatorSessions,
   cause: OperatorCloseCause,
   event: AuditEvent,
   reason: string,
 ): Promise<void> {
-  const { audit, clock, random } = context;
-  end(context, closed);
+  const { audit, clock, random, operatorSessions } = context;
+  operatorSessions.end(closed);
   annotateEvent(event, { reason, detail: detailOf(closed) });
   try {
     await recordAllowed(audit, event);
   } catch (thrown) {
     // Write a separate row, because the request's own row records its refusal.
-    const own = { ...event, ...createAuditEvent(event.action, event, clock, random), reason };
-    void recordEnd(context, closed, cause, own);
+    void recordEnd(context, closed, cause, { ...event, ...createAuditEvent(event.action, event, clock, random) });
     throw thrown;
   }
 }
@@ -92,77 +112,9 @@ export async function closeOperatorSessions(
  * Signs an operator out.
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
-export async function signOut(
-  context: EndSessionsContext & { readonly audit: AuditContext },
-  caller: OperatorCaller,
-  event: AuditEvent,
-): Promise<void> {
+export async function signOut(context: EndSessionsContext, caller: OperatorCaller, event: AuditEvent): Promise<void> {
   const own = { sessions: caller.session ? [caller.session.id] : [] };
   await closeOperatorSessions(context, own, 'logout', event, `${nameOf(caller)} signed out.`);
-}
-
-function end({ operatorSessions, recentLogouts }: EndSessionsContext, closed: ClosedOperatorSessions): boolean {
-  for (const id of closed.sessions) operatorSessions.remove(id);
-  return recentLogouts.close(closed);
-}
-
-async function recordEnd(
-  context: EndSessionsContext,
-  closed: ClosedOperatorSessions,
-  cause: OperatorCloseCause,
-  event: EndEvent,
-) {
-  const detail = { ...event.detail, cause, ...detailOf(closed) };
-  const row = auditRow({ ...event, detail }, 'ended', event.reason, undefined, context.clock());
-  await retryUntilStored(context, (tx) => tx.audit(row));
-}
-
-/**
- * Returns the details that the next broker needs in order to reject these sessions (core/sign-in/recent-logouts.ts).
- */
-function detailOf({ sessions, subject }: ClosedOperatorSessions) {
-  return { closed: sessions, ...(subject !== undefined && { closed_subject: subject }) };
-}
-
-/**
- * Whether the session was closed, or the person has signed out since it was opened.
- * @param session a session from memory or from an operator token
- */
-export function isOperatorSessionEnded(
-  recent: RecentLogouts,
-  session: Pick<OperatorSession, 'id' | 'subject' | 'openedAt' | 'attestation'>,
-): boolean {
-  const { id, subject, openedAt, attestation } = session;
-  return recent.isOver({ id, subject, openedAt, signed: attestation && signedBy(attestation) });
-}
-
-/**
- * Returns the state of a session: `ended` if it has expired or was ended by a logout or an operator, or `unconfirmed`
- * while the issuer's confirmation of the person is overdue.
- */
-export function stateOf(
-  { clock, recentLogouts, operatorSessions }: Pick<EndSessionsContext, 'clock' | 'recentLogouts' | 'operatorSessions'>,
-  session: OperatorSession,
-): 'ended' | 'unconfirmed' | 'confirmed' {
-  const now = toUnixSeconds(clock);
-  if (session.expiresAt <= now || isOperatorSessionEnded(recentLogouts, session)) return 'ended';
-  return operatorSessions.confirmedUntil(session) <= now ? 'unconfirmed' : 'confirmed';
-}
-
-/**
- * Rejects a person who has signed out since the ID token was issued.
- * @throws MeshpassError `sign_in_ended`
- */
-export function requireNotSignedOut(recent: RecentLogouts, attestation: Attestation | undefined): void {
-  if (!attestation) return;
-  const signed = signedBy(attestation);
-  if (recent.find(signed) || signed.confirmedAt * 1000 <= recent.incompleteUntil())
-    throw signInEndedError(attestation.issuer);
-}
-
-/** Creates the error for a person who has signed out. */
-export function signInEndedError(issuer: string): MeshpassError {
-  return new MeshpassError('sign_in_ended', `You have just signed out at ${issuer}. Sign in again.`);
 }
 
 /**
@@ -175,29 +127,28 @@ export async function signOutOperators(
   out: VerifiedLogout,
   origin: Origin,
 ): Promise<void> {
-  const concerned = context.operatorSessions
-    .all()
-    .filter(({ attestation }) => attestation && logoutMatchesSignIn(out, signedBy(attestation)));
+  const concerned = context.operatorSessions.affectedBy(out);
   const [first] = concerned;
   if (!first) return;
-  const { subject, login, issuer } = first;
-  const event = createAuditEvent('operator.sign-out', origin, context.clock, context.random);
-  const reason = `${issuer} reports that the operator has signed out.`;
   const closed = { sessions: concerned.map(({ id }) => id).slice(0, MOST_NAMED) };
-  await endOperatorSessions(context, closed, 'signed_out', { ...event, subject, login, issuer, reason });
+  const reason = `${first.issuer} reports that the operator has signed out.`;
+  await endOperatorSessions(context, closed, first, 'signed_out', reason, origin);
 }
 
-/** The maximum number of sessions to list in a single audit row. */
-const MOST_NAMED = 100;
+async function recordEnd(
+  { audit, clock, onFailure }: EndSessionsContext,
+  closed: ClosedOperatorSessions,
+  cause: OperatorCloseCause,
+  event: AuditEvent,
+) {
+  const detail = { ...event.detail, cause, ...detailOf(closed) };
+  const row = auditRow({ ...event, detail }, 'ended', event.reason ?? '', undefined, clock());
+  await retryUntilStored({ journal: audit.journal, onFailure }, (tx) => tx.audit(row));
+}
 
-function signedBy({ issuer, subject, claims }: Attestation): SignedInUser {
-  const sid = sidOf(claims);
-  const { iat, auth_time: authTime } = claims;
-  return {
-    issuer,
-    subject,
-    confirmedAt: typeof iat === 'number' ? iat : 0,
-    ...(sid !== undefined && { sid }),
-    ...(typeof authTime === 'number' && { authTime }),
-  };
+/**
+ * Returns the details that the next broker needs in order to reject these sessions (core/sign-in/recent-logouts.ts).
+ */
+function detailOf({ sessions, subject }: ClosedOperatorSessions) {
+  return { closed: sessions, ...(subject !== undefined && { closed_subject: subject }) };
 }

@@ -9,9 +9,8 @@ import { createRateAllowance, equalInConstantTime, toUnixSeconds } from '../../b
 import { createDpopReplayMemory, verifyDpop } from '../../core/index.ts';
 import type { Authentication, Connections, Presented } from '../../http/index.ts';
 import { BREAK_GLASS_CALLER, type OperatorCaller, type OperatorSession } from './caller.ts';
-import { endSessionForLostRole, stateOf } from './end-sessions.ts';
+import { requireRole } from './end-sessions.ts';
 import { sessionHash } from './page/cookies.ts';
-import { callerOf, whyNoRole } from './sessions.ts';
 import type { OperatorSignInContext } from './sign-in.ts';
 
 /** The dependencies of operator authentication. */
@@ -65,14 +64,9 @@ export function createOperators(options: OperatorsOptions) {
    * @throws MeshpassError `operator_session_ended`, `operator_unconfirmed`
    */
   const callerNow = (session: OperatorSession, evenUnconfirmed: boolean): OperatorCaller => {
-    const state = stateOf(options, session);
+    const state = operatorSessions.stateOf(session);
     if (state === 'ended') throw ended('This operator session has ended. Run meshpass login.');
-    const access = options.access();
-    const caller = callerOf(session, access);
-    if (caller.roles.length === 0) {
-      endSessionForLostRole(options, session);
-      throw ended(whyNoRole(session, access));
-    }
+    const caller = requireRole(options, session, options.access());
     if (state === 'confirmed' || evenUnconfirmed) return caller;
     const why = `${session.issuer} must confirm your identity again. Run meshpass login.`;
     throw new MeshpassError('operator_unconfirmed', why);
@@ -91,7 +85,7 @@ export function createOperators(options: OperatorsOptions) {
     const { id, subject, login, issuer } = session;
     annotateEvent(event, { subject, login, issuer, unproven: true, detail: { operator_session: id } });
     prove();
-    annotateEvent(event, { unproven: stateOf(options, session) !== 'confirmed' });
+    annotateEvent(event, { unproven: operatorSessions.stateOf(session) !== 'confirmed' });
     const caller = callerNow(session, evenUnconfirmed);
     connections.belongs(request.socket);
     annotateEvent(event, { known: true });

@@ -9,7 +9,7 @@ import type { Access } from '@meshpass/access';
 import { type Attestation, ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { decodeJwt } from 'jose';
-import { type AuditContext, type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
+import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds, uuidv7 } from '../../base/index.ts';
 import {
   type AttestationResult,
@@ -19,12 +19,7 @@ import {
   verifyOperatorIdToken,
 } from '../../issuers/index.ts';
 import { formatRoles, nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
-import {
-  type EndSessionsContext,
-  isOperatorSessionEnded,
-  requireNotSignedOut,
-  signInEndedError,
-} from './end-sessions.ts';
+import type { EndSessionsContext } from './end-sessions.ts';
 import type { OperatorTokens } from './operator-token.ts';
 import { callerOf, currentRoles, type labOnlyConfirmSeconds } from './sessions.ts';
 
@@ -43,7 +38,6 @@ export interface OperatorSignInDependencies {
 }
 
 export interface OperatorSignInContext extends EndSessionsContext {
-  readonly audit: AuditContext;
   readonly tokens: OperatorTokens;
   /** Verifies operators who sign in. Undefined if this broker does not support operator sign-in. */
   readonly proofs: OperatorSignInDependencies | undefined;
@@ -73,8 +67,6 @@ export interface SignInRequest {
 /** The maximum age of an ID token in seconds. An operator who signs in has only just received the token. */
 const MAX_TOKEN_AGE = 600;
 
-type Who = Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'attestation' | 'confirmedAt'>;
-
 /**
  * Opens a session for an operator.
  * @returns the session, and the operator with their current roles
@@ -85,14 +77,15 @@ export async function signIn(
   context: OperatorSignInContext,
   request: SignInRequest,
 ): Promise<{ readonly session: OperatorSession; readonly caller: OperatorCaller }> {
-  const { audit, clock, random, operatorSessions, recentLogouts } = context;
+  const { audit, clock, random, operatorSessions } = context;
   const { event } = request;
   annotateEvent(event, { proofHash: sha256Hex(request.token) });
   const access = context.access();
   const { operators } = access;
   if (!operators || !context.proofs) throw operatorUnauthorizedError();
-  const { who, replay, endsAt } = await prove(context.proofs, context, request, access);
-  annotateEvent(event, { subject: who.subject, login: who.login, issuer: who.issuer });
+  const { replay, endsAt, ...who } = await prove(context.proofs, context, request, access);
+  const { subject, login, issuer, attestation } = who;
+  annotateEvent(event, { subject, login, issuer });
   refuseWithoutRole(who, access);
   const openedAt = clock();
   const latest = Math.floor(openedAt / 1000) + operators.session;
@@ -104,8 +97,8 @@ export async function signIn(
     openedAt,
     expiresAt: Math.min(latest, endsAt ?? latest),
   };
-  requireNotSignedOut(recentLogouts, session.attestation);
-  if (!operatorSessions.hasPlace(session.subject))
+  if (attestation) operatorSessions.refuseSignedOut(attestation);
+  if (!operatorSessions.hasPlace(subject))
     throw new MeshpassError('overloaded', 'Too many operators are signed in. Try again later.', { retryAfter: 60 });
   const caller = callerOf(session, access);
   annotateEvent(event, {
@@ -114,14 +107,14 @@ export async function signIn(
     detail: { operator_session: session.id, expires_at: timestamp(session.expiresAt) },
   });
   await recordAllowed(audit, event, (tx) => tx.once(replay));
-  // The person may have signed out during the write.
-  if (isOperatorSessionEnded(recentLogouts, session)) throw signInEndedError(session.issuer);
+  // This throws if the person has signed out during the write.
   operatorSessions.add(session, request.cookieHash);
   return { session, caller };
 }
 
-interface Proven {
-  readonly who: Who;
+/** The verified identity of an operator. */
+interface Proven
+  extends Pick<OperatorSession, 'kind' | 'issuer' | 'subject' | 'login' | 'attestation' | 'confirmedAt'> {
   readonly replay?: AttestationResult['replay'];
   /** When the proof expires, in Unix seconds. Only set if the session must not outlive the proof. */
   readonly endsAt?: number | undefined;
@@ -154,7 +147,7 @@ async function provePerson(
   refuseForeign(attestation, jkt, access.operators?.deviceFlow === true);
   const { issuer, subject, login } = attestation;
   const confirmedAt = confirmationStart(given, now);
-  return { who: { kind: 'person', issuer, subject, login, attestation, confirmedAt }, replay };
+  return { kind: 'person', issuer, subject, login, attestation, confirmedAt, replay };
 }
 
 /** Rejects an ID token that was issued for a different sign-in. */
@@ -191,10 +184,7 @@ async function proveServiceAccount(
   const endsAt = expiryOf(token);
   if (endsAt !== undefined && endsAt <= toUnixSeconds(clock))
     throw new MeshpassError('proof_expired', 'This token has expired. Get a new one.');
-  return {
-    who: { kind: 'service-account', issuer: 'kubernetes', subject, login, confirmedAt: toUnixSeconds(clock) },
-    endsAt,
-  };
+  return { kind: 'service-account', issuer: 'kubernetes', subject, login, confirmedAt: toUnixSeconds(clock), endsAt };
 }
 
 /** Returns the `exp` claim of a token that Kubernetes has already accepted. */
@@ -206,7 +196,7 @@ function expiryOf(token: string): number | undefined {
   }
 }
 
-function refuseWithoutRole(who: Who, access: Access): void {
+function refuseWithoutRole(who: Omit<Proven, 'replay'>, access: Access): void {
   const decided = currentRoles(who, access);
   if (decided.roles.length > 0) return;
   throw new MeshpassError(

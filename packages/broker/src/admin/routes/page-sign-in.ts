@@ -12,7 +12,6 @@ import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type Call, createSlots, type Route, route } from '../../http/index.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
-import { stateOf } from '../operator/end-sessions.ts';
 import { type BrowserSignIn, type BrowserSignInResult, SIGN_IN_SECONDS } from '../operator/page/browser-sign-in.ts';
 import {
   MAX_SIGN_INS,
@@ -148,16 +147,16 @@ async function confirmed(
   const session = sessionOf(context, request);
   if (idToken === undefined || !session) return seeOther(signInAt(wanted), over);
   const { id, subject, login, issuer } = session;
-  const unproven = stateOf(context, session) === 'unconfirmed';
+  const { operatorSessions } = context;
+  const unproven = operatorSessions.stateOf(session) === 'unconfirmed';
   const detail = { operator_session: id };
   annotateEvent(event, { action: 'operator.confirm-sign-in', subject, login, issuer, unproven, detail });
   try {
     await confirmSignIn(context, { session, token: idToken, binding, event });
   } catch (thrown) {
     // In the meantime, another tab may have extended the session with a later confirmation by the issuer.
-    const newest = context.operatorSessions.byId(id) ?? session;
     const isStale = thrown instanceof MeshpassError && thrown.code === 'sign_in_stale';
-    if (!isStale || stateOf(context, newest) === 'unconfirmed') throw thrown;
+    if (!isStale || operatorSessions.stateOf(operatorSessions.newest(session)) === 'unconfirmed') throw thrown;
   }
   return seeOther(pageOf(wanted), over);
 }
@@ -174,13 +173,13 @@ function isOpened({ headers }: IncomingMessage): boolean {
 /** Returns the issuer that has to confirm the browser's session, or undefined if no confirmation is needed. */
 function toConfirm(context: PageContext, request: IncomingMessage): string | undefined {
   const session = sessionOf(context, request);
-  return session && stateOf(context, session) === 'unconfirmed' ? session.issuer : undefined;
+  return session && context.operatorSessions.stateOf(session) === 'unconfirmed' ? session.issuer : undefined;
 }
 
 /** Returns the browser's session, whether or not it is confirmed. */
-function sessionOf(context: PageContext, request: IncomingMessage) {
-  const session = context.operatorSessions.byCookie(sessionHash(request));
-  return session && stateOf(context, session) !== 'ended' ? session : undefined;
+function sessionOf({ operatorSessions }: PageContext, request: IncomingMessage) {
+  const session = operatorSessions.byCookie(sessionHash(request));
+  return session && operatorSessions.stateOf(session) !== 'ended' ? session : undefined;
 }
 
 function signInAt(request: string | undefined): string {
