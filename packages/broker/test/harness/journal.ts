@@ -12,7 +12,7 @@ export function journalVia(journal: Journal, via: (unit: Unit, write: () => Prom
       await via(unit, () =>
         journal.transaction((tx) => {
           tx.once(unit.proof);
-          for (const [statement, rows] of unit.rows) tx.write(statement as Statement<unknown>, ...rows);
+          for (const [statement, rows] of unit.writes) tx.write(statement as Statement<unknown>, ...rows);
           tx.audit(...unit.audit);
         }, written),
       );
@@ -34,5 +34,5 @@ export function playJournal(write: (unit: Unit) => Promise<void>): Journal {
 
 /** Rows of a unit for a statement. */
 export function rowsFor<Row>(unit: Unit, statement: Statement<Row>): readonly Row[] {
-  return (unit.rows.get(statement as AnyStatement) ?? []) as readonly Row[];
+  return unit.writes.flatMap(([own, rows]) => (own === (statement as AnyStatement) ? (rows as readonly Row[]) : []));
 }

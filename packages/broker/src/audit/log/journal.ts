@@ -4,17 +4,10 @@
  * each statement.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { type AnyStatement, FencedError, type Step, type Store, toStep, UnexpectedRows } from '../../store/index.ts';
+import { FencedError, type Step, type Store, toStep, UnexpectedRows } from '../../store/index.ts';
 import type { SealedRow } from './chain.ts';
 import type { AuditRow } from './event.ts';
 import { type AuditChain, createAuditChain } from './log-end.ts';
-import {
-  createInDoubtTransactions,
-  findStoredUnitIds,
-  isUnitFault,
-  LostResponseError,
-  mayHaveCommitted,
-} from './lost-answers.ts';
 import { APPEND_ROWS, CONSUME_PROOFS } from './statements.ts';
 import { type CollectChanges, collectUnit, type Unit } from './unit.ts';
 
@@ -65,7 +58,11 @@ export function createJournal(options: JournalOptions) {
   let retry: NodeJS.Timeout | undefined;
   let gatherMs = 0;
   const { store, chain = createAuditChain(store.db), onFailure } = options;
-  const lost = createInDoubtTransactions<Waiting>(store, chain, takeEffect);
+  /**
+   * The transactions that the store may have written even though its response was lost. Those without an audit row are
+   * not tracked, and may be repeated.
+   */
+  let inDoubt: readonly Waiting[] = [];
 
   async function run(): Promise<void> {
     do {
@@ -73,7 +70,7 @@ export function createJournal(options: JournalOptions) {
       const batch = waiting.splice(0, batchLength(waiting));
       const began = performance.now();
       try {
-        await lost.settle();
+        await settleInDoubt();
         await commit(batch);
       } catch (cause) {
         refuseAll(batch, cause);
@@ -84,7 +81,7 @@ export function createJournal(options: JournalOptions) {
     } while (waiting.length > 0);
     gatherMs = 0;
     running = undefined;
-    if (lost.any()) retry ??= setTimeout(kick, RETRY_MS).unref();
+    if (inDoubt.length > 0) retry ??= setTimeout(kick, RETRY_MS).unref();
   }
 
   function kick(): void {
@@ -126,9 +123,28 @@ export function createJournal(options: JournalOptions) {
         return;
       }
       const isUnknown = mayHaveCommitted(thrown);
-      if (isUnknown) lost.add(fresh);
+      if (isUnknown) inDoubt = [...inDoubt, ...fresh.filter(({ unit }) => unit.audit.length > 0)];
       refuseAll(fresh, isUnknown ? new LostResponseError(thrown) : thrown);
     }
+  }
+
+  /**
+   * Checks which of the transactions whose response was lost are in the store, and completes them. This happens before
+   * anything else is written.
+   * @throws store errors, in which case the outcomes are still unknown
+   */
+  async function settleInDoubt(): Promise<void> {
+    if (inDoubt.length === 0) return;
+    // Wait for transactions that are still running even though their connection was lost.
+    await store.commit([]);
+    const audited = await findStoredUnitIds(
+      store,
+      inDoubt.map(({ unit }) => unit),
+    );
+    if (audited.size > 0) await chain.reload();
+    const known = inDoubt;
+    inDoubt = [];
+    for (const one of known) if (one.unit.audit.every(({ id }) => audited.has(id))) takeEffect(one);
   }
 
   /**
@@ -176,7 +192,7 @@ export function createJournal(options: JournalOptions) {
      * @throws MeshpassError `store_unavailable`, `overloaded`
      */
     settled: async () => {
-      if (lost.any()) await transaction(() => {});
+      if (inDoubt.length > 0) await transaction(() => {});
     },
     /** Resolves when all transactions so far have become durable or have been rejected. */
     flush: async () => {
@@ -206,16 +222,13 @@ const FIRST: Attempt = { audited: new Set(), retries: 3 };
 /** Merges all units into ordered steps. Each statement runs only once, with the rows from all units. */
 function stepsOf(units: readonly Unit[], audit: readonly SealedRow[]): readonly Step[] {
   const proofs = units.flatMap(({ proof }) => (proof ? [{ key: proof.key, expires_at: proof.expiresAt }] : []));
-  const rows = new Map<AnyStatement, unknown[]>();
-  for (const unit of units)
-    for (const [statement, own] of unit.rows) {
-      const all = rows.get(statement) ?? [];
-      all.push(...own);
-      rows.set(statement, all);
-    }
-  const changes = [...rows]
+  const writes = Map.groupBy(
+    units.flatMap((unit) => unit.writes),
+    ([statement]) => statement,
+  );
+  const changes = [...writes]
     .sort(([a], [b]) => a.place - b.place)
-    .map(([statement, all]) => toStep(statement, all as never[]));
+    .map(([statement, own]) => toStep(statement, own.flatMap(([, rows]) => rows) as never[]));
   return [
     ...(proofs.length > 0 ? [toStep(CONSUME_PROOFS, proofs, proofs.length)] : []),
     ...changes,
@@ -253,6 +266,41 @@ function splitReplays(batch: readonly Waiting[], used: Set<string>) {
 function usedKeys(units: readonly Unit[], { rows }: UnexpectedRows): Set<string> {
   const fresh = new Set((rows as readonly { key: string }[]).map(({ key }) => key));
   return new Set(units.flatMap(({ proof }) => (proof && !fresh.has(proof.key) ? [proof.key] : [])));
+}
+
+/** Returns the ids of the units' audit rows that are in the store. */
+async function findStoredUnitIds(store: Store, units: readonly Unit[]): Promise<Set<string>> {
+  const ids = units.flatMap(({ audit }) => audit.map((row) => row.id));
+  const rows = await store.db.selectFrom('audit').select('id').where('id', 'in', ids).execute();
+  return new Set(rows.map((row) => row.id));
+}
+
+/** Thrown if the store did not respond but may have written the transaction. */
+class LostResponseError extends Error {
+  constructor(cause: unknown) {
+    super('the response from the store was lost', { cause });
+  }
+}
+
+/** Whether a transaction that failed with this error may still have been written. */
+function mayHaveCommitted(thrown: unknown): boolean {
+  return !isUnitFault(thrown) && !NOT_WRITTEN.some((kind) => thrown instanceof kind);
+}
+
+/** Errors that guarantee that no part of the transaction is in the store. */
+const NOT_WRITTEN = [FencedError, UnexpectedRows, MeshpassError];
+
+/**
+ * The SQLSTATE classes of errors that a single unit in a batch can cause: data exceptions, integrity violations, 21000
+ * (two units update the same row) and 54000 (a value is too large for an index). After such an error, the units are
+ * written one by one, in order.
+ */
+const FAULTS_OF_ONE: ReadonlySet<string> = new Set(['21', '22', '23', '54']);
+
+/** Whether the store rejected a transaction because of one of its units. */
+function isUnitFault(thrown: unknown): boolean {
+  const { code } = (thrown ?? {}) as { code?: unknown };
+  return typeof code === 'string' && code.length === 5 && FAULTS_OF_ONE.has(code.slice(0, 2));
 }
 
 /** Creates the error for a proof that has already been used. */

@@ -28,26 +28,23 @@ export type CollectChanges = (tx: Tx) => void;
 /** The collected changes of a request. */
 export interface Unit {
   readonly proof: ReplayKey | undefined;
-  readonly rows: ReadonlyMap<AnyStatement, readonly unknown[]>;
+  readonly writes: readonly (readonly [statement: AnyStatement, rows: readonly unknown[]])[];
   readonly audit: readonly AuditRow[];
 }
 
 /** Runs `record` and returns the changes that it collects. */
 export function collectUnit(record: CollectChanges): Unit {
-  const rows = new Map<AnyStatement, unknown[]>();
+  const writes: [AnyStatement, readonly unknown[]][] = [];
   const audit: AuditRow[] = [];
   let proof: ReplayKey | undefined;
   record({
-    write: (statement, ...more) => {
-      if (more.length === 0) return;
-      const all = rows.get(statement) ?? [];
-      all.push(...more);
-      rows.set(statement, all);
+    write: (statement, ...rows) => {
+      if (rows.length > 0) writes.push([statement, rows]);
     },
     audit: (...more) => void audit.push(...more),
     once: (used) => {
       proof = used ?? proof;
     },
   });
-  return { proof, rows, audit };
+  return { proof, writes, audit };
 }
