@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatCheckpoint, readCheckpoint } from '../../src/audit/checkpoint/checkpoint.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { createNoteVerifier, openNote, parseVerifier, signNote } from '../../src/audit/checkpoint/note.ts';
-import { createLogTree, EMPTY_FRONTIER, isFrontier } from '../../src/audit/log/tree.ts';
+import { createLogTree, EMPTY_LOG_STATE, isLogState } from '../../src/audit/log/tree.ts';
 
 /** The example of golang.org/x/mod/sumdb/note: key, text and signature. */
 const GO_KEY = 'PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW';
@@ -109,25 +109,25 @@ function definedRoot(leaves: readonly Buffer[]): Buffer {
 describe('the tree', () => {
   const leaves = Array.from({ length: 70 }, (_, n) => createHash('sha256').update(`\0leaf ${n}`).digest());
 
-  it('is that of RFC 6962 at every size, even if grown from a frontier', () => {
-    let tree = createLogTree(EMPTY_FRONTIER);
+  it('is that of RFC 6962 at every size, even if grown from a state', () => {
+    let tree = createLogTree(EMPTY_LOG_STATE);
     for (let size = 0; size <= leaves.length; size++) {
       expect(tree.root()).toBe(definedRoot(leaves.slice(0, size)).toString('hex'));
-      expect(isFrontier(tree.frontier())).toBe(true);
-      tree = createLogTree(tree.frontier());
+      expect(isLogState(tree.state())).toBe(true);
+      tree = createLogTree(tree.state());
       if (size < leaves.length) tree.append(leaves[size]!.toString('hex'));
     }
   });
 
-  it('refuses an impossible frontier', () => {
+  it('refuses an impossible state', () => {
     const hash = 'ab'.repeat(32);
-    for (const frontier of [
+    for (const state of [
       { size: 3, peaks: [hash] },
       { size: -1, peaks: [] },
       { size: 1, peaks: ['ab'] },
       { size: 1.5, peaks: [hash] },
       { size: 2 ** 60, peaks: [hash] },
     ])
-      expect(isFrontier(frontier)).toBe(false);
+      expect(isLogState({ ...state, hash })).toBe(false);
   });
 });

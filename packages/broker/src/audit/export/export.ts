@@ -8,14 +8,13 @@ import { z } from 'zod';
 import type { Db } from '../../store/index.ts';
 import { readRestoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import type { SealedRow } from '../log/chain.ts';
+import { SealedRow } from '../log/chain.ts';
 import type { CheckpointSigner, SignedCheckpoint } from '../log/checkpoint-signer.ts';
-import { buildLogTree, EMPTY_LOG_STATE, lastCut, rowsAfter } from '../log/rows.ts';
-import { isFrontier } from '../log/tree.ts';
+import { buildLogTree, lastCut, rowsAfter } from '../log/rows.ts';
+import { EMPTY_LOG_STATE, isLogState } from '../log/tree.ts';
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/);
 const note = z.string().max(64 * 1024);
-const text = z.string().nullable();
 
 const Header = z.strictObject({
   kind: z.literal('meshpass-audit'),
@@ -26,7 +25,7 @@ const Header = z.strictObject({
   /** The state of the log before the first exported row. */
   start: z
     .strictObject({ size: z.number().int(), peaks: z.array(hex).max(64), hash: hex })
-    .refine(isFrontier, 'has the wrong number of peaks for its size'),
+    .refine(isLogState, 'has the wrong number of peaks for its size'),
   /** The signed cut that replaces the earlier rows, if any were pruned. */
   cut: note.nullable(),
   /** The declared restores, each represented by the first checkpoint of its epoch. */
@@ -37,30 +36,6 @@ const Header = z.strictObject({
 export type ExportHeader = z.infer<typeof Header>;
 
 const CheckpointLine = z.strictObject({ kind: z.literal('checkpoint'), note });
-
-const Row = z.strictObject({
-  seq: z.number().int().positive(),
-  previous: hex,
-  hash: hex,
-  id: z.string(),
-  time: z.string(),
-  action: z.string(),
-  outcome: z.string(),
-  code: text,
-  reason: z.string(),
-  subject: text,
-  login: text,
-  issuer: text,
-  session_id: text,
-  workspace: text,
-  grant_name: text,
-  rule: text,
-  target: text,
-  proof_hash: text,
-  source: text,
-  request_id: text,
-  detail: text,
-});
 
 /** A line that could not be parsed as a row. */
 export interface UnreadableLine {
@@ -86,10 +61,7 @@ export async function exportLog(
   const cut = await lastCut(db);
   if (after > size) throw new MeshpassError('request_malformed', `The log has only ${size} rows.`);
   let start = cut?.start ?? EMPTY_LOG_STATE;
-  if (after > start.size) {
-    const { tree, head } = await buildLogTree(db, after, key.verifiers);
-    start = { ...tree.frontier(), hash: head.hash };
-  }
+  if (after > start.size) start = (await buildLogTree(db, after, key.verifiers)).tree.state();
   const stored = await db
     .selectFrom('audit_checkpoints')
     .select('note')
@@ -155,7 +127,7 @@ export async function readExport(lines: AsyncIterable<string>): Promise<AuditExp
   }
   async function* rows(): AsyncGenerator<SealedRow | UnreadableLine> {
     for (; !next.done; next = await iterator.next(), line++) {
-      const row = Row.safeParse(parse(next.value));
+      const row = SealedRow.safeParse(parse(next.value));
       yield row.success ? row.data : { line };
     }
   }

@@ -4,57 +4,59 @@
  * the leaf hash of the row in a Merkle tree (RFC 6962 section 2.1), so a checkpoint of the tree covers every row.
  */
 import { hash as digest } from 'node:crypto';
+import { z } from 'zod';
 import type { AuditRow } from './event.ts';
 
-/** A row together with its position in the log. */
-export interface SealedRow extends AuditRow {
+const hex = z.string().regex(/^[0-9a-f]{64}$/);
+const text = z.string().nullable();
+
+/** A row together with its position in the log. The hash covers all other members. */
+export const SealedRow = z.strictObject({
   /**
    * The sequence number. Numbering starts at 1 with the first row ever written, and numbers are never skipped or
    * reused.
    */
-  readonly seq: number;
+  seq: z.number().int().positive(),
   /** The hash of the previous row, in hex. All zeros for the first row. */
-  readonly previous: string;
+  previous: hex,
   /** The SHA-256 hash, in hex, of a zero byte followed by the canonical JSON of the row without this member. */
-  readonly hash: string;
-}
+  hash: hex,
+  id: z.string(),
+  time: z.string(),
+  action: z.string(),
+  outcome: z.string(),
+  code: text,
+  reason: z.string(),
+  subject: text,
+  login: text,
+  issuer: text,
+  session_id: text,
+  workspace: text,
+  grant_name: text,
+  rule: text,
+  target: text,
+  proof_hash: text,
+  source: text,
+  request_id: text,
+  detail: text,
+});
+export type SealedRow = Readonly<z.infer<typeof SealedRow>>;
 
 /** The value of `previous` in the first row. */
 export const GENESIS_HASH = '0'.repeat(64);
 
-/** Returns the hash of a row, in hex. */
-export function rowHash(row: Omit<SealedRow, 'hash'>): string {
-  return digest('sha256', `\0${canonicalRow(row)}`, 'hex');
-}
+/** The members that the hash covers, in the order of RFC 8785. */
+const HASHED = Object.keys(SealedRow.omit({ hash: true }).shape).sort() as (keyof Omit<SealedRow, 'hash'>)[];
 
 /**
- * Formats a row according to RFC 8785. A row only contains strings, nulls and one safe integer, so sorting its members
- * and calling `JSON.stringify` is enough. The members are listed explicitly, so that an additional member in an export
- * is never mistaken for hashed data.
+ * Returns the hash of a row, in hex. A row only contains strings, nulls and one safe integer, so `JSON.stringify`
+ * formats it according to RFC 8785. Additional members are ignored, so that one in an export is never mistaken for
+ * hashed data.
  */
-function canonicalRow(row: Omit<SealedRow, 'hash'>): string {
-  return JSON.stringify({
-    action: row.action,
-    code: row.code,
-    detail: row.detail,
-    grant_name: row.grant_name,
-    id: row.id,
-    issuer: row.issuer,
-    login: row.login,
-    outcome: row.outcome,
-    previous: row.previous,
-    proof_hash: row.proof_hash,
-    reason: row.reason,
-    request_id: row.request_id,
-    rule: row.rule,
-    seq: row.seq,
-    session_id: row.session_id,
-    source: row.source,
-    subject: row.subject,
-    target: row.target,
-    time: row.time,
-    workspace: row.workspace,
-  });
+export function rowHash(row: Omit<SealedRow, 'hash'>): string {
+  const hashed: Record<string, unknown> = {};
+  for (const name of HASHED) hashed[name] = row[name];
+  return digest('sha256', `\0${JSON.stringify(hashed)}`, 'hex');
 }
 
 /** Parses a row's details. Returns an empty object if they were truncated, because truncated JSON is invalid. */

@@ -52,7 +52,7 @@ export function createAuditChain(db: Db, { verifiers = [], known }: AuditChainOp
      */
     snapshot: async () => {
       const { tree, head } = at ?? (await load());
-      return { ...tree.frontier(), root: tree.root(), hash: head.hash };
+      return { ...tree.state(), root: tree.root(), hash: head.hash };
     },
     /** Explains why nothing can be signed. This happens if the store lacks rows that were written or signed. */
     problem: () => lost ?? at?.problem,

@@ -69,9 +69,15 @@ async function pruneUnlessKept(context: PruneContext, before: Date, event: Audit
   const root = at.tree.root();
   const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
   annotateEvent(event, { detail: { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) } });
-  const peaks = JSON.stringify(at.tree.frontier().peaks);
+  const { peaks, hash } = at.tree.state();
   await recordAllowed(context.audit, event, (tx) =>
-    tx.write(ADD_CUTS, { size: String(size), hash: at.head.hash, peaks, note, time: new Date(clock()) }),
+    tx.write(ADD_CUTS, {
+      size: String(size),
+      hash,
+      peaks: JSON.stringify(peaks),
+      note,
+      time: new Date(clock()),
+    }),
   );
   // If this fails, the next pruning or the next start deletes the remaining rows.
   while ((await deletePruned(db)) > 0);

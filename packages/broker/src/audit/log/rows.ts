@@ -4,17 +4,8 @@ import type { Db, Tables } from '../../store/index.ts';
 import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import { isCheckpointInForce, isUnproven, readStoredRestores } from '../checkpoint/epoch.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
-import { GENESIS_HASH, type SealedRow } from './chain.ts';
-import { createLogTree, type Frontier, isFrontier, treeRootHash } from './tree.ts';
-
-/**
- * The state before the next row: the number of previous rows, the hash of the last row, and the tree over all of them.
- */
-export interface LogState extends Frontier {
-  readonly hash: string;
-}
-
-export const EMPTY_LOG_STATE: LogState = { size: 0, peaks: [], hash: GENESIS_HASH };
+import type { SealedRow } from './chain.ts';
+import { createLogTree, EMPTY_LOG_STATE, isLogState, type LogState, treeRootHash } from './tree.ts';
 
 const PAGE = 5_000;
 const CHECKPOINT_PAGE = 100;
@@ -103,7 +94,7 @@ async function nearestStart(
   /** Whether a signed note covers exactly this tree and applies to the current log. */
   const isVouched = (start: LogState, note: string, isCut: boolean) => {
     const checkpoint = readCheckpoint(note, verifiers);
-    if ('problem' in checkpoint || checkpoint.isCut !== isCut || !isFrontier(start)) return false;
+    if ('problem' in checkpoint || checkpoint.isCut !== isCut || !isLogState(start)) return false;
     return (
       isCheckpointInForce(checkpoint, restores) &&
       checkpoint.size === start.size &&

@@ -3,31 +3,36 @@
  * consists of the roots of the complete subtrees. A billion rows have at most thirty of them.
  */
 import { hash as digest } from 'node:crypto';
+import { GENESIS_HASH } from './chain.ts';
 
-/** The state needed to extend a tree. */
-export interface Frontier {
+/**
+ * The state before the next row: the number of previous rows, the hash of the last row, and the tree over all of them.
+ */
+export interface LogState {
   readonly size: number;
   /** The roots of the complete subtrees in hex, largest first. */
   readonly peaks: readonly string[];
+  readonly hash: string;
 }
 
-export const EMPTY_FRONTIER: Frontier = { size: 0, peaks: [] };
+export const EMPTY_LOG_STATE: LogState = { size: 0, peaks: [], hash: GENESIS_HASH };
 
 /**
  * Creates a tree that continues from a given state.
- * @param from the state, which must have as many peaks as its size has set bits; see `isFrontier`
+ * @param from the state, which must have as many peaks as its size has set bits; see `isLogState`
  */
-export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
-  let size = from.size;
+export function createLogTree(from: LogState = EMPTY_LOG_STATE) {
+  let { size, hash } = from;
   const peaks = [...from.peaks];
   return {
     size: () => size,
     /**
-     * Appends a leaf to the tree.
-     * @param leaf the leaf hash in hex
+     * Appends a row to the tree.
+     * @param leaf the hash of the row in hex, which is its leaf hash
      */
     append: (leaf: string) => {
       peaks.push(leaf);
+      hash = leaf;
       size += 1;
       for (let n = size; n % 2 === 0; n /= 2) {
         const right = peaks.pop()!;
@@ -36,7 +41,7 @@ export function createLogTree(from: Frontier = EMPTY_FRONTIER) {
     },
     /** Returns the root hash in hex. */
     root: () => treeRootHash(peaks),
-    frontier: () => ({ size, peaks: [...peaks] }),
+    state: (): LogState => ({ size, peaks: [...peaks], hash }),
   };
 }
 
@@ -45,8 +50,8 @@ export function treeRootHash(peaks: readonly string[]): string {
   return peaks.length === 0 ? digest('sha256', '', 'hex') : peaks.reduceRight((right, left) => node(left, right));
 }
 
-/** Whether a frontier is consistent. This has to be checked, because it may come from a file. */
-export function isFrontier({ size, peaks }: Frontier): boolean {
+/** Whether a state is consistent. This has to be checked, because it may come from a file. */
+export function isLogState({ size, peaks }: LogState): boolean {
   let bits = 0;
   for (let n = size; n > 0; n = Math.floor(n / 2)) bits += n % 2;
   return Number.isSafeInteger(size) && size >= 0 && peaks.length === bits && peaks.every((peak) => HASH.test(peak));

@@ -5,9 +5,9 @@ import { epochOf, originOf, type Restore, readCheckpoint, restoreGap } from '../
 import { isCheckpointInForce, parseUnverifiedNote, readEpoch, readStoredRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/sink.ts';
-import { GENESIS_HASH, rowHash } from '../log/chain.ts';
-import { EMPTY_LOG_STATE, type LogState, lastCut, rowsAfter } from '../log/rows.ts';
-import { createLogTree } from '../log/tree.ts';
+import { rowHash } from '../log/chain.ts';
+import { lastCut, rowsAfter } from '../log/rows.ts';
+import { createLogTree, EMPTY_LOG_STATE } from '../log/tree.ts';
 import { findLogFault } from './admit.ts';
 
 export type Survey = Awaited<ReturnType<typeof surveyRestore>>;
@@ -73,11 +73,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
 /**
  * Builds the tree over all rows and compares it with the signed roots, up to the first row whose hash does not match.
  */
-async function walk(
-  db: Db,
-  roots: ReadonlyMap<number, ReadonlySet<string>>,
-  { verifiers }: AuditKey,
-): Promise<{ readonly end: LogState; readonly agreed: number; readonly time: string | undefined }> {
+async function walk(db: Db, roots: ReadonlyMap<number, ReadonlySet<string>>, { verifiers }: AuditKey) {
   const cut = await lastCut(db);
   const start = cut?.start ?? EMPTY_LOG_STATE;
   const tree = createLogTree(start);
@@ -98,7 +94,7 @@ async function walk(
     if (signed && [...signed].some((root) => root !== tree.root())) isIntact = false;
     if (signed && isIntact) agreed = tree.size();
   }
-  return { end: { ...tree.frontier(), hash: tree.size() === 0 ? GENESIS_HASH : hash }, agreed, time };
+  return { end: tree.state(), agreed, time };
 }
 
 async function countLive(db: Db): Promise<number> {
