@@ -7,10 +7,9 @@ export type { Tables } from './schema.ts';
 
 // Helpers for writing repository statements.
 
-export { FencedError, LOCK_EPOCH } from './open.ts';
+export { FencedError } from './open.ts';
 export {
   type AnyStatement,
-  assertRowCount,
   type Statement,
   type Step,
   statement,

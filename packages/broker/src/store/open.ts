@@ -24,7 +24,7 @@ export type Store = Awaited<ReturnType<typeof ready>>;
  * over. The lock also waits for any statements of this broker that are still running even though their connection was
  * lost.
  */
-export const LOCK_EPOCH = statement<number>(
+const LOCK_EPOCH = statement<number>(
   'select epoch from broker_epoch where epoch = ($1::jsonb->>0)::integer for update',
 );
 

@@ -4,15 +4,15 @@
  * lists as live may have ended after the backup was made. Everything happens in a single transaction.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { CompiledQuery, sql } from 'kysely';
+import type { Insertable } from 'kysely';
 import { type Clock, type Random, timestamp, toUnixSeconds } from '../../base/index.ts';
 import { MAX_SVID_SECONDS } from '../../mesh/index.ts';
-import { assertRowCount, CLOSE_EXPLANATIONS, type Db, LOCK_EPOCH, type Store, toStep } from '../../store/index.ts';
+import { CLOSE_EXPLANATIONS, type Store, statement, type Tables, toStep } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import { keyForEpoch } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
-import { type SealedRow, seal } from '../log/chain.ts';
+import { seal } from '../log/chain.ts';
 import { storeInSinks } from '../log/checkpoint-signer.ts';
 import { type AuditRow, auditRow, createAuditEvent } from '../log/event.ts';
 import { APPEND_ROWS } from '../log/statements.ts';
@@ -30,7 +30,23 @@ export interface RestoreDeclaration {
  * broker.
  */
 const EPOCHS_SKIPPED = 1_000;
-const PORTION = 200;
+
+/** Ends all live sessions. They may have received certificates after the backup, which the store does not know about. */
+const END_SESSIONS = statement<{ readonly at: string; readonly not_after: string }>(`
+with x as (
+  select * from jsonb_to_recordset($1::jsonb) x (at timestamptz, not_after timestamptz)
+), ended as (
+  update sessions s set closed_at = x.at, close_cause = 'store_restored' from x where s.closed_at is null
+  returning s.id
+)
+update session_principals p set revoked_at = x.at, last_not_after = greatest(p.last_not_after, x.not_after)
+from x, ended where p.session_id = ended.id and p.revoked_at is null`);
+
+const ADD_RESTORES = statement<Insertable<Tables['audit_restores']>>(
+  'insert into audit_restores select * from jsonb_populate_recordset(null::audit_restores, $1::jsonb)',
+);
+
+const SKIP_EPOCHS = statement<number>('update broker_epoch set epoch = epoch + ($1::jsonb->>0)::integer');
 
 /**
  * Declares that the store was restored, so that the log can continue.
@@ -48,9 +64,10 @@ export async function acceptRestore(
 ) {
   if (order.reason.trim() === '') throw new MeshpassError('usage', 'Specify a reason with --reason.');
   const { restore, epoch, end } = survey;
-  const told = seal([tellingRow(survey, order, clock, random)], { seq: end.size, hash: end.hash });
+  const ended = await endRows(store, clock, random);
+  const rows = seal([tellingRow(survey, order, clock, random), ...ended], { seq: end.size, hash: end.hash });
   const tree = createLogTree(end);
-  tree.append(told[0]!.hash);
+  tree.append(rows[0]!.hash);
   const next = keyForEpoch(key, epoch);
   const size = end.size + 1;
   const note = next.sign(formatCheckpoint({ origin: next.origin, size, root: tree.root(), isCut: false, restore }));
@@ -58,28 +75,19 @@ export async function acceptRestore(
   // one.
   for (const sink of sinks) await sink.rehearse?.(note, { epoch, size });
 
-  const endedSessions = await store.db
-    .transaction()
-    .execute(async (db) => {
-      await write(db, store.epoch, told);
-      const ended = await endSessions(db, clock, random);
-      const rows = seal(ended, { seq: size, hash: told[0]!.hash });
-      for (let at = 0; at < rows.length; at += PORTION) await write(db, store.epoch, rows.slice(at, at + PORTION));
-      await db
-        .insertInto('audit_restores')
-        .values({ epoch, note, time: new Date(clock()) })
-        .execute();
-      await sql`update broker_epoch set epoch = epoch + ${EPOCHS_SKIPPED}`.execute(db);
-      return ended.length;
-    })
-    .catch((cause: unknown) => {
-      if (cause instanceof MeshpassError) throw cause;
-      throw new MeshpassError('store_unavailable', 'Cannot write to the store. No restore was declared.', {
-        cause,
-      });
-    });
+  const now = toUnixSeconds(clock);
+  const steps = [
+    toStep(END_SESSIONS, [{ at: timestamp(now), not_after: timestamp(now + MAX_SVID_SECONDS) }]),
+    toStep(ADD_RESTORES, [{ epoch, note, time: new Date(clock()) }]),
+    toStep(APPEND_ROWS, rows, rows.length),
+    toStep(SKIP_EPOCHS, [EPOCHS_SKIPPED]),
+  ];
+  await store.commit(steps).catch((cause: unknown) => {
+    if (cause instanceof MeshpassError) throw cause;
+    throw new MeshpassError('store_unavailable', 'Cannot write to the store. No restore was declared.', { cause });
+  });
   await storeInSinks(sinks, note, { epoch, size });
-  return { epoch, row: size, endedSessions, note };
+  return { epoch, row: size, endedSessions: ended.length, note };
 }
 
 function tellingRow(survey: Survey, { by, reason }: RestoreDeclaration, clock: Clock, random: Random): AuditRow {
@@ -104,27 +112,9 @@ function tellingRow(survey: Survey, { by, reason }: RestoreDeclaration, clock: C
   return auditRow(event, 'allowed', reason, undefined, clock());
 }
 
-/**
- * Ends all live sessions.
- * @returns one audit row per session
- */
-async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditRow[]> {
-  const now = toUnixSeconds(clock);
-  // These sessions may have received certificates after the backup was made, and the store does not know about them.
+/** Returns a row for the end of each live session. */
+async function endRows({ db }: Store, clock: Clock, random: Random): Promise<AuditRow[]> {
   const live = await db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).orderBy('id').execute();
-  const ids = live.map(({ id }) => id);
-  for (let at = 0; at < ids.length; at += PORTION) {
-    const some = ids.slice(at, at + PORTION);
-    await sql`
-      update session_principals set revoked_at = ${timestamp(now)}::timestamptz,
-      last_not_after = greatest(last_not_after, ${timestamp(now + MAX_SVID_SECONDS)}::timestamptz)
-      where session_id in (${sql.join(some)}) and revoked_at is null`.execute(db);
-    await db
-      .updateTable('sessions')
-      .set({ closed_at: timestamp(now), close_cause: 'store_restored' })
-      .where('id', 'in', some)
-      .execute();
-  }
   return live.map((one) => {
     const event = {
       ...createAuditEvent('session.close', {}, clock, random),
@@ -137,12 +127,4 @@ async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditR
     };
     return auditRow(event, 'ended', `The session has ended: ${CLOSE_EXPLANATIONS.store_restored}.`, undefined, clock());
   });
-}
-
-async function write(db: Db, writer: number, audit: readonly SealedRow[]): Promise<void> {
-  if (audit.length === 0) return;
-  for (const step of [toStep(LOCK_EPOCH, [writer], 1), toStep(APPEND_ROWS, audit, audit.length)]) {
-    const { rows, numAffectedRows } = await db.executeQuery(CompiledQuery.raw(step.sql, [step.parameter]));
-    assertRowCount(step, Math.max(rows.length, Number(numAffectedRows ?? 0n)), rows);
-  }
 }
