@@ -4,7 +4,7 @@
  * signer never contradicts an earlier checkpoint.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import type { Clock } from '../../base/index.ts';
+import { type Clock, type KeyedMutex, runExclusive } from '../../base/index.ts';
 import type { Db } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
@@ -39,32 +39,52 @@ export interface CheckpointSignerContext {
 const STORE_EVERY_MS = 60_000;
 
 /** Creates the checkpoint signer. */
-export function createCheckpointSigner(context: CheckpointSignerContext) {
+export function createCheckpointSigner({
+  db,
+  chain,
+  key,
+  sinks,
+  before,
+  clock,
+  onFailure,
+}: CheckpointSignerContext) {
+  const mutex: KeyedMutex = new Map();
   let last: SignedCheckpoint | undefined;
-  let storedAt = Number.NEGATIVE_INFINITY;
-  let storedSize: number | undefined;
-  let turn: Promise<unknown> = Promise.resolve();
-  const sign = (stored: boolean) => {
-    const signing = turn.then(async () => {
-      last = await signNow(context, last, stored ? { storedSize } : undefined);
-      if (stored) [storedAt, storedSize] = [context.clock(), last.size];
-      return last;
-    });
-    turn = signing.catch(() => {});
-    return signing;
+  /** The last checkpoint in the store, and when it was stored. */
+  let stored = { at: Number.NEGATIVE_INFINITY, size: -1 };
+  /** Signs the current state unless the last checkpoint already covers it. */
+  const signNow = async (isStored: boolean): Promise<SignedCheckpoint> => {
+    const { size, peaks, hash, root } = await chain.snapshot();
+    const problem = chain.problem();
+    if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
+    const same = last?.size === size ? last : undefined;
+    const note = same?.note ?? key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: false }));
+    if (isStored && stored.size !== size)
+      await db
+        .insertInto('audit_checkpoints')
+        .values({ size: String(size), hash, peaks: JSON.stringify(peaks), note, time: new Date(clock()) })
+        .onConflict((conflict) => conflict.column('size').doNothing())
+        .execute();
+    if (isStored) stored = { at: clock(), size };
+    if (!same) await storeInSinks(sinks, note, { epoch: key.epoch, size });
+    last = { size, note };
+    return last;
   };
-  let ticking = 0;
+  const sign = (isStored: boolean) =>
+    runExclusive(mutex, 'sign', () =>
+      signNow(isStored).catch((cause: unknown) => {
+        if (cause instanceof MeshpassError) throw cause;
+        throw new MeshpassError('store_unavailable', 'Failed to write the checkpoint.', { cause, retryAfter: 2 });
+      }),
+    );
   const tick = async (isLast: boolean) => {
     // Do not let ticks queue up behind a slow sink. The next tick signs the same rows anyway.
-    if (ticking > 0 && !isLast) return;
-    ticking++;
+    if (mutex.size > 0 && !isLast) return;
     try {
-      await sign(isLast || context.clock() - storedAt >= STORE_EVERY_MS);
-      await deletePruned(context.db);
+      await sign(isLast || clock() - stored.at >= STORE_EVERY_MS);
+      await deletePruned(db);
     } catch (thrown) {
-      context.onFailure(thrown);
-    } finally {
-      ticking--;
+      onFailure(thrown);
     }
   };
   return {
@@ -75,7 +95,7 @@ export function createCheckpointSigner(context: CheckpointSignerContext) {
      */
     sign: () => sign(true),
     /** Returns the last signed note, even if an earlier process signed it. Returns undefined if there is none. */
-    last: async () => last?.note ?? context.before,
+    last: async () => last?.note ?? before,
     /**
      * Starts signing checkpoints and deleting any remaining pruned rows, at an interval in seconds.
      * @returns a function that signs one last time and stops
@@ -106,37 +126,6 @@ export async function signInitialCheckpoint(checkpoints: Pick<CheckpointSigner, 
       `Cannot store the first audit log checkpoint. Nothing was written, and the broker cannot start without it. Start it again once the checkpoint locations respond: ${message}`,
       { cause, retryAfter },
     );
-  }
-}
-
-/**
- * Signs the current state unless the last checkpoint already covers it.
- * @param storing contains the size of the last checkpoint in the store. Absent if this checkpoint should not be written
- *   to the store
- */
-async function signNow(
-  { db, chain, key, sinks, clock }: CheckpointSignerContext,
-  last: SignedCheckpoint | undefined,
-  storing: { readonly storedSize: number | undefined } | undefined,
-): Promise<SignedCheckpoint> {
-  try {
-    const { size, peaks, hash, root } = await chain.snapshot();
-    const problem = chain.problem();
-    if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
-    const same = last?.size === size ? last : undefined;
-    const note = same?.note ?? key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: false }));
-    if (storing && storing.storedSize !== size)
-      await db
-        .insertInto('audit_checkpoints')
-        .values({ size: String(size), hash, peaks: JSON.stringify(peaks), note, time: new Date(clock()) })
-        .onConflict((conflict) => conflict.column('size').doNothing())
-        .execute();
-    if (same) return same;
-    await storeInSinks(sinks, note, { epoch: key.epoch, size });
-    return { size, note };
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('store_unavailable', 'Failed to write the checkpoint.', { cause, retryAfter: 2 });
   }
 }
 
