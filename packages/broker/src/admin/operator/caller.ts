@@ -1,6 +1,7 @@
 /** Describes operators and checks which actions they may perform. */
 import type { OperatorRole } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
 import { actionRequirements, type OperatorAction } from './actions.ts';
 
 /** A role, together with the position in the access file that assigns it, such as `access.yaml:12:7`. */
@@ -9,28 +10,33 @@ export interface AssignedRole {
   readonly place: string;
 }
 
-/** An operator's session, either in the CLI, which authenticates with a token, or in a browser. */
-export interface OperatorSession {
-  readonly id: string;
-  readonly kind: 'person' | 'service-account';
+/**
+ * An operator's session, either in the CLI, which authenticates with a token that contains the session, or in a browser.
+ * All fields are listed, so that a token from another version is rejected instead of being read as a session that never
+ * ends.
+ */
+export const OperatorSession = z.object({
+  id: z.string(),
+  kind: z.enum(['person', 'service-account']),
   /** The issuer's name in the access file, or `kubernetes`. */
-  readonly issuer: string;
+  issuer: z.string(),
   /** A stable identity, such as `okta:00u1` or `kubernetes:ci:deployer`. */
-  readonly subject: string;
+  subject: z.string(),
   /** The display name, which is never used to make decisions. */
-  readonly login: string;
+  login: z.string(),
   /** The person's attestation. Absent for ServiceAccounts. */
-  readonly attestation?: Attestation | undefined;
-  readonly source?: string | undefined;
+  attestation: z.custom<Attestation>((value) => typeof value === 'object' && value !== null).optional(),
+  source: z.string().optional(),
   /** When the session was opened, in Unix milliseconds. */
-  readonly openedAt: number;
+  openedAt: z.number(),
   /** When the session expires, in Unix seconds. */
-  readonly expiresAt: number;
+  expiresAt: z.number(),
   /** When the issuer last confirmed the person, in Unix seconds. */
-  readonly confirmedAt: number;
+  confirmedAt: z.number(),
   /** The thumbprint of the CLI's key, or the value that binds the session to the browser that signed in. */
-  readonly jkt: string;
-}
+  jkt: z.string(),
+});
+export type OperatorSession = Readonly<z.infer<typeof OperatorSession>>;
 
 /** An authenticated operator. */
 export interface OperatorCaller extends Pick<OperatorSession, 'issuer' | 'subject' | 'login' | 'attestation'> {

@@ -4,12 +4,12 @@
  * to the CLI's key (RFC 9449 section 6.1). Its type, issuer and audience differ from those of all other tokens (RFC
  * 8725 sections 3.11 and 3.12).
  */
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 import { jwtVerify } from 'jose';
 import { z } from 'zod';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import { publishedKeys, type RotatingSigner } from '../../core/index.ts';
-import type { OperatorSession } from './caller.ts';
+import { OperatorSession } from './caller.ts';
 import type { OperatorSessions } from './sessions.ts';
 
 /** Issues and verifies the tokens that operators use in the CLI. */
@@ -18,24 +18,7 @@ export type OperatorTokens = ReturnType<typeof createOperatorTokens>;
 /** The `typ` header of operator tokens. */
 export const OPERATOR_TOKEN = 'meshpass-operator+jwt';
 
-/**
- * All fields are listed, so that a token from another version is rejected instead of being read as a session that never
- * ends.
- */
-const Session: z.ZodType<OperatorSession> = z.object({
-  id: z.string(),
-  kind: z.enum(['person', 'service-account']),
-  issuer: z.string(),
-  subject: z.string(),
-  login: z.string(),
-  attestation: z.custom<Attestation>((value) => typeof value === 'object' && value !== null).optional(),
-  source: z.string().optional(),
-  openedAt: z.number(),
-  expiresAt: z.number(),
-  confirmedAt: z.number(),
-  jkt: z.string(),
-});
-const Claims = z.object({ cnf: z.object({ jkt: z.string() }), session: Session });
+const Claims = z.object({ cnf: z.object({ jkt: z.string() }), session: OperatorSession });
 
 /** Returns the `iss` and `aud` claims of operator tokens. */
 export function operatorTokenIssuer(publicUrl: string): string {

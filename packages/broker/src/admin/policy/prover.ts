@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { MeshpassError } from '@meshpass/identity';
+import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 import { PROVE_COMMAND, PROVE_NODE_OPTIONS, type ProvenFile, type ProveReply, type ProveRequest } from './proof.ts';
 
 export type Prover = ReturnType<typeof createProver>;
@@ -42,7 +43,7 @@ export interface ProverLimits {
 /** Creates the prover, whose process is not started until the first request arrives. */
 export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: ProverLimits = {}) {
   let current: { readonly child: ChildProcess; readonly started: Promise<unknown> } | undefined;
-  let turn: Promise<unknown> = Promise.resolve();
+  const mutex: KeyedMutex = new Map();
   let requests = 0;
   let idle: NodeJS.Timeout | undefined;
   let closed = false;
@@ -100,10 +101,8 @@ export function createProver({ limitMs = LIMIT_MS, maxBytes = MAX_BYTES }: Prove
     if (requests >= MAX_REQUESTS) throw busy('Too many access files are waiting to be proven; try again.');
     requests++;
     const arrived = performance.now();
-    const running = turn.then(() => run(request, arrived));
-    turn = running.catch(() => undefined);
     try {
-      const reply = await running;
+      const reply = await runExclusive(mutex, 'prove', () => run(request, arrived));
       if (!('refused' in reply)) return reply;
       const { code, message, detail } = reply.refused;
       throw new MeshpassError(code, message, { detail });
