@@ -37,8 +37,8 @@ export async function recordAnswer(
 ): Promise<GrantRequest> {
   const request = parts.book.get(order.id);
   if (!request) throw unknown(order.id);
-  const { issuer, subject, login, sessionId, grant } = request;
-  const person = { issuer, subject, login, session: sessionId };
+  const { session, grant } = request;
+  const person = { ...request.person, session };
   annotateEvent(event, { grant, detail: isReviewBody(order) ? { taker: person } : { requester: person } });
   return isReviewBody(order)
     ? await review(parts, approver, order, event)
@@ -104,7 +104,7 @@ async function review(
   // Serialized, because the person is only barred once this is written. Until then, they must not be able to take the
   // grant again.
   return await parts.inTurn(async () => {
-    const live = parts.live.byId(request.sessionId);
+    const live = parts.live.byId(request.session);
     // Remove the grant before recording the decision. If the broker crashes in between, the session is left without
     // the grant instead of keeping it.
     if (live) await parts.take(live, request.grant, `${given.login} objected to the emergency: ${reason}`);
@@ -201,9 +201,9 @@ function isIssuerOf({ issuer, claims }: Attestation, { trust }: Access): boolean
 /** Returns a pending request, its session, and the approval that the access file currently offers to the requester. */
 function answerable(parts: ApprovalParts, id: string) {
   const request = parts.book.get(id);
-  const live = request && parts.live.byId(request.sessionId);
+  const live = request && parts.live.byId(request.session);
   if (!live || live.ended) throw unknown(id);
-  if (request.state !== 'pending' || request.answerBy <= toUnixSeconds(parts.clock)) throw unknown(id);
+  if (request.state !== 'pending' || request.answer_by <= toUnixSeconds(parts.clock)) throw unknown(id);
   const approval = requireApprovalOffer(parts, live.session.attestation, request.grant);
   return { request, live, approval, by: approval.by };
 }
@@ -240,7 +240,7 @@ export async function listAnswerableRequests(
   const access = mesh.access();
   const [identities, people] = [identitiesOf(attestation), createIdentityLinker(live, access.trust)];
   const others = waiting.filter(
-    (one) => comparePeople(people(one.identities, one.sessionId), identities) === 'different',
+    (one) => comparePeople(people(one.identities, one.session), identities) === 'different',
   );
   const by = others.flatMap((one) => approverEntries(access, one));
   const fresh = await withFreshMemberships(attestation, approverMemberships(by, access.deny), read, losses);
@@ -254,8 +254,8 @@ export async function listAnswerableRequests(
 /**
  * Returns the identities known when the request was made, plus any that the requester's sessions have revealed since.
  */
-function identitiesNow({ live, mesh }: ApprovalParts, { identities, sessionId }: GrantRequest): readonly Identity[] {
-  return createIdentityLinker(live, mesh.access().trust)(identities, sessionId);
+function identitiesNow({ live, mesh }: ApprovalParts, { identities, session }: GrantRequest): readonly Identity[] {
+  return createIdentityLinker(live, mesh.access().trust)(identities, session);
 }
 
 function refuseTwice(earlier: Answer, person: readonly Identity[], identities: readonly Identity[]): void {

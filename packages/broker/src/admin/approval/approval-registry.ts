@@ -90,17 +90,9 @@ export function createApprovalRegistry(
       action: 'approval.expire' | 'approval.end' | 'approval.overdue',
       reason: string,
     ) => {
-      const { issuer, subject, login, workspace, sessionId, grant, id } = request;
-      const event = {
-        ...createAuditEvent(action, {}, clock, random),
-        issuer,
-        subject,
-        login,
-        workspace,
-        sessionId,
-        grant,
-        target: id,
-      };
+      const { person, workspace, session: sessionId, grant, id } = request;
+      const made = createAuditEvent(action, {}, clock, random);
+      const event = { ...made, ...person, workspace, sessionId, grant, target: id };
       const row = auditRow(event, 'ended', reason, undefined, clock());
       const changes = changesOf(request);
       await audit.journal.transaction(

@@ -129,7 +129,7 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
    * session is therefore left without the grant instead of keeping it.
    */
   const close = async (request: GrantRequest, state: 'withdrawn' | 'revoked', event: AuditEvent, why: string) => {
-    const live = context.live.byId(request.sessionId);
+    const live = context.live.byId(request.session);
     if (live && request.state === 'approved') await context.take(live, request.grant, why);
     annotateEvent(event, { grant: request.grant });
     return await book.decide(event, { ...request, state });
@@ -148,7 +148,7 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
       return act(session.attestation, id, async () => {
         const request = book.get(id);
         // Another session's request is reported as unknown.
-        if (request?.sessionId !== session.id || !isOpenRequest(request)) throw unknown(id);
+        if (request?.session !== session.id || !isOpenRequest(request)) throw unknown(id);
         return await close(request, 'withdrawn', event, 'The request was withdrawn.');
       });
     },
@@ -205,7 +205,7 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
       const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
       if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
       const all = [...book.all()];
-      const pending = all.filter(({ state, sessionId }) => state === 'pending' && context.live.byId(sessionId));
+      const pending = all.filter((one) => one.state === 'pending' && context.live.byId(one.session));
       // Emergencies that already have an objection are left out, but a reviewer can still accept them by id.
       const taken = all
         .filter(isEmergencyRequest)
@@ -239,8 +239,8 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
       return act(undefined, id, async () => {
         const request = book.get(id);
         if (!request || !isOpenRequest(request)) throw unknown(id);
-        const { issuer, subject, login, sessionId } = request;
-        annotateEvent(event, { reason, detail: { requester: { issuer, subject, login, session: sessionId } } });
+        const { person, session } = request;
+        annotateEvent(event, { reason, detail: { requester: { ...person, session } } });
         return await close(request, 'revoked', event, `An operator revoked the grant: ${reason}`);
       });
     },
@@ -265,9 +265,9 @@ async function endOpen({ book, live, clock }: ApprovalParts, id: string): Promis
   const request = book.get(id);
   if (!request || !isOpenRequest(request)) return;
   const now = toUnixSeconds(clock);
-  const session = live.byId(request.sessionId);
+  const session = live.byId(request.session);
   if (request.state === 'pending') {
-    if (session && request.answerBy > now) return;
+    if (session && request.answer_by > now) return;
     const reason = session ? 'The request was not answered in time.' : 'The requesting session has ended.';
     return await book.end({ ...request, state: 'expired' }, 'approval.expire', reason);
   }

@@ -87,14 +87,14 @@ export async function ask(
 ): Promise<GrantRequest> {
   const request = newRequest(parts, live, order);
   const { reason, seconds: wanted } = request;
-  const detail = { seconds: wanted, answer_by: request.answerBy };
+  const detail = { seconds: wanted, answer_by: request.answer_by };
   annotateEvent(event, { target: request.id, reason: reason ?? '', detail });
   return await parts.book.decide(event, request);
 }
 
 function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody): GrantRequest {
   const { mesh, clock, random } = parts;
-  const { attestation, id: sessionId } = live.session;
+  const { attestation, id: session } = live.session;
   const now = toUnixSeconds(clock);
   if (!isPerson(attestation, mesh.access(), now))
     throw new MeshpassError(
@@ -112,13 +112,13 @@ function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody
   refuseMany(parts, live, order.grant);
   return buildRequest(attestation, {
     id: random(12).toString('hex'),
-    sessionId,
+    session,
     identities: identitiesOf(attestation),
     grant: order.grant,
     seconds: grantDurationSeconds(approval, order.seconds),
     reason: order.reason,
-    askedAt: now,
-    answerBy: now + ANSWER_SECONDS,
+    asked_at: now,
+    answer_by: now + ANSWER_SECONDS,
     needed: approval.count,
     state: 'pending',
   });
@@ -126,7 +126,7 @@ function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody
 
 function refuseMany({ book }: ApprovalParts, { session }: Live, grant: string): void {
   const { issuer, subject } = session.attestation;
-  const own = [...book.all()].filter((one) => one.sessionId === session.id && isOpenRequest(one));
+  const own = [...book.all()].filter((one) => one.session === session.id && isOpenRequest(one));
   // A person who has taken a grant in an emergency may still request it, in order to keep it for longer.
   const open = own.find((one) => one.grant === grant && !one.emergency);
   if (open)
@@ -137,7 +137,7 @@ function refuseMany({ book }: ApprovalParts, { session }: Live, grant: string): 
         : `You already have ${grant} through request ${open.id}. Withdraw it, or request ${grant} again after it ends.`,
     );
   const pending = [...book.all()].filter(({ state }) => state === 'pending');
-  const ofPerson = pending.filter((one) => one.issuer === issuer && one.subject === subject);
+  const ofPerson = pending.filter(({ person }) => person.issuer === issuer && person.subject === subject);
   if (own.length >= MOST_OF_SESSION || ofPerson.length >= MOST_OF_PERSON || pending.length >= MOST)
     throw new MeshpassError('approvals_too_many', 'Too many requests are open. Withdraw one of yours, or wait.', {
       retryAfter: 60,

@@ -26,7 +26,7 @@ export async function activateEmergencyGrant(
   event: AuditEvent,
 ): Promise<GrantRequest> {
   const { request, entry } = newEmergency(parts, live, order);
-  const { id, grant, seconds: wanted, askedAt } = request;
+  const { id, grant, seconds: wanted, asked_at: askedAt } = request;
   const detail = { seconds: wanted, review_by: request.emergency?.reviewBy, entry };
   annotateEvent(event, { target: id, reason: order.reason, detail });
   return await parts.book.decideWith(event, request, (decided) =>
@@ -63,13 +63,13 @@ function newEmergency(parts: ApprovalParts, live: Live, { grant, seconds: asked,
   refuseMany(parts, attestation, grant);
   const request = buildRequest(attestation, {
     id: random(12).toString('hex'),
-    sessionId: session.id,
+    session: session.id,
     identities: linkedIdentities(parts, attestation),
     grant,
     seconds: asked ?? emergency.for,
     reason,
-    askedAt: now,
-    answerBy: now,
+    asked_at: now,
+    answer_by: now,
     needed: approval.count,
     state: 'approved',
     emergency: { state: 'open', reviewBy: now + emergency.within, by: emergency.review, reviews: [] },
@@ -146,7 +146,8 @@ function ownOf(parts: Context, taker: Attestation): readonly EmergencyRequest[] 
   const { issuer, subject } = taker;
   const known = linkedIdentities(parts, taker);
   return taken.filter(
-    (one) => (one.issuer === issuer && one.subject === subject) || comparePeople(one.identities, known) === 'same',
+    ({ person, identities }) =>
+      (person.issuer === issuer && person.subject === subject) || comparePeople(identities, known) === 'same',
   );
 }
 

@@ -1,27 +1,18 @@
 /** Defines approval requests and their answers as plain data, and converts them to their API representation. */
 import type { Approval, Who } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import type { ApprovalRequest, ApprovalState, ReviewState } from '@meshpass/identity/approval';
+import type { ApprovalRequest, EmergencyReview, ReviewState } from '@meshpass/identity/approval';
 import type { Identity } from './people.ts';
 
 /** An approver's decision. */
-export interface Answer {
-  readonly decision: 'approve' | 'deny';
-  readonly issuer: string;
-  readonly subject: string;
-  readonly login: string;
+export interface Answer extends Readonly<ApprovalRequest['answers'][number]> {
   /** Every identity that the approver can be recognized by. */
   readonly identities: readonly Identity[];
   /** The approver's attestation. It is checked against the access file again whenever another approver answers. */
   readonly attestation: Attestation;
-  /** How the answer was submitted: `workspace`, `operator`, `page` or `webhook NAME`. */
-  readonly via: string;
   /** The entry of `by` that matches the approver, with its position in the access file. */
   readonly entry: string;
   readonly seconds: number;
-  /** When the answer was given, in Unix seconds. */
-  readonly at: number;
-  readonly reason?: string | undefined;
   /** The id of the audit event for this answer. */
   readonly event: string;
 }
@@ -40,34 +31,16 @@ export interface Emergency {
 }
 
 /** A reviewer's decision. */
-export interface Review extends Omit<Answer, 'decision' | 'identities' | 'attestation' | 'seconds'> {
-  readonly decision: 'accept' | 'object';
-  readonly reason: string;
-}
+export type Review = Readonly<EmergencyReview['reviews'][number]> & Pick<Answer, 'entry' | 'event'>;
 
-/** A session's request for a grant. */
-export interface GrantRequest {
-  readonly id: string;
-  readonly sessionId: string;
-  readonly issuer: string;
-  readonly subject: string;
-  readonly login: string;
-  readonly workspace: string;
+/**
+ * A session's request for a grant. These are the members of its API representation, together with those that the API
+ * does not show. More approvers than `needed` may be required by the access file in force.
+ */
+export interface GrantRequest extends Readonly<Omit<ApprovalRequest, 'opens' | 'answers' | 'emergency'>> {
   /** The requester's identities, as known when the request was made. */
   readonly identities: readonly Identity[];
-  readonly grant: string;
-  /** The requested duration in seconds, within the limits of the access file. */
-  readonly seconds: number;
-  readonly reason?: string | undefined;
-  /** When the request was made, in Unix seconds. */
-  readonly askedAt: number;
-  readonly answerBy: number;
-  /** How many approvers were required when the request was made. The access file in force may require more. */
-  readonly needed: number;
-  readonly state: ApprovalState;
   readonly answers: readonly Answer[];
-  /** When the approved grant ends, in Unix seconds. */
-  readonly until?: number | undefined;
   /** Only present if the grant was taken in an emergency. */
   readonly emergency?: Emergency | undefined;
 }
@@ -75,9 +48,9 @@ export interface GrantRequest {
 /** Creates a request for a session of this person. It does not have any answers yet. */
 export function buildRequest(
   { issuer, subject, login, workspace }: Attestation,
-  made: Omit<GrantRequest, 'issuer' | 'subject' | 'login' | 'workspace' | 'answers'>,
+  made: Omit<GrantRequest, 'person' | 'workspace' | 'answers'>,
 ): GrantRequest {
-  return { ...made, issuer, subject, login, workspace: workspace.key, answers: [] };
+  return { ...made, person: { issuer, subject, login }, workspace: workspace.key, answers: [] };
 }
 
 /** A request created by emergency access. */
@@ -105,23 +78,11 @@ export function isOpenRequest({ state }: GrantRequest): boolean {
 
 /** Converts a request to its API representation. */
 export function describeRequest(request: GrantRequest, opens: ApprovalRequest['opens']): ApprovalRequest {
-  const { id, grant, state, sessionId, issuer, subject, login, workspace, seconds, reason, needed, until } = request;
-  const { emergency } = request;
+  const { identities: _, emergency, answers, ...shown } = request;
   return {
-    id,
-    grant,
-    state,
-    session: sessionId,
-    person: { issuer, subject, login },
-    workspace,
-    seconds,
+    ...shown,
     opens,
-    reason,
-    asked_at: request.askedAt,
-    answer_by: request.answerBy,
-    needed,
-    answers: request.answers.map(describeDecision),
-    until,
+    answers: answers.map(describeDecision),
     emergency: emergency && {
       state: emergency.state,
       review_by: emergency.reviewBy,

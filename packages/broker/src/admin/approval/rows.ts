@@ -30,20 +30,20 @@ on conflict (id) do nothing`);
 
 /** Converts a request to its database row. */
 export function requestRow(request: GrantRequest): Insertable<Tables['approval_requests']> {
-  const { id, sessionId, issuer, subject, login, workspace, grant, reason, until } = request;
+  const { id, session, person, workspace, grant, reason, until } = request;
   return {
     id,
-    session_id: sessionId,
-    issuer: toStorableText(issuer),
-    subject: toStorableText(subject),
-    login: toStorableText(login),
+    session_id: session,
+    issuer: toStorableText(person.issuer),
+    subject: toStorableText(person.subject),
+    login: toStorableText(person.login),
     workspace: toStorableText(workspace),
     identities: JSON.stringify(request.identities),
     grant_name: grant,
     seconds: request.seconds,
     reason: reason === undefined ? null : toStorableText(reason),
-    asked_at: timestamp(request.askedAt),
-    answer_by: timestamp(request.answerBy),
+    asked_at: timestamp(request.asked_at),
+    answer_by: timestamp(request.answer_by),
     needed: request.needed,
     state: request.state,
     answers: JSON.stringify(request.answers),
@@ -104,17 +104,15 @@ export async function allowMessageReuse({ db }: Store, key: string): Promise<voi
 function fromRow(row: Selectable<Tables['approval_requests']>): GrantRequest {
   return {
     id: row.id,
-    sessionId: row.session_id,
-    issuer: row.issuer,
-    subject: row.subject,
-    login: row.login,
+    session: row.session_id,
+    person: { issuer: row.issuer, subject: row.subject, login: row.login },
     workspace: row.workspace,
     identities: JSON.parse(row.identities) as Identity[],
     grant: row.grant_name,
     seconds: row.seconds,
     ...(row.reason !== null && { reason: row.reason }),
-    askedAt: toUnixSeconds(row.asked_at),
-    answerBy: toUnixSeconds(row.answer_by),
+    asked_at: toUnixSeconds(row.asked_at),
+    answer_by: toUnixSeconds(row.answer_by),
     needed: row.needed,
     state: row.state as ApprovalState,
     answers: JSON.parse(row.answers) as Answer[],
