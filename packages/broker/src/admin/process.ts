@@ -4,10 +4,10 @@ import type { ReadGithub } from '../attest/index.ts';
 import type { AuditLog } from '../audit/index.ts';
 import type { Process } from '../base/index.ts';
 import type { RotatingSigner, Sessions } from '../core/index.ts';
-import type { RouteContext } from '../http/index.ts';
 import type { MeshState, PolicyDecisions, PolicyMesh } from '../mesh/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Approvals } from './approval/approvals.ts';
+import type { operatorRoutes } from './operator/operator-route.ts';
 import type { Operators } from './operator/operators.ts';
 import type { OperatorSignInContext, OperatorSignInDependencies } from './operator/sign-in.ts';
 import type { PolicyAuthorResolver } from './policy/author.ts';
@@ -42,8 +42,10 @@ export type AdminProcess = Process<
 >;
 
 /** The dependencies of the operator routes. */
-export interface AdminContext extends RouteContext, OperatorSignInContext {
+export interface AdminContext extends OperatorSignInContext {
   readonly operators: Operators;
+  /** Creates a route that authenticates operators by their Authorization header. */
+  readonly on: ReturnType<typeof operatorRoutes>;
   readonly approvals: Approvals;
   readonly sessions: Sessions;
   readonly store: Store;

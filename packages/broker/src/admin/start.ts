@@ -1,12 +1,12 @@
 import type { AuditLog, Origin } from '../audit/index.ts';
 import type { Sessions } from '../core/index.ts';
-import type { Connections, RouteContext } from '../http/index.ts';
+import type { Connections } from '../http/index.ts';
 import type { VerifiedLogout } from '../issuers/index.ts';
 import type { Store } from '../store/index.ts';
 import { startApprovals } from './approval/approvals.ts';
 import { createWebhookKeys } from './approval/webhook/keys.ts';
 import { signOutOperators } from './operator/end-sessions.ts';
-import type { AuthorizedRoute } from './operator/operator-route.ts';
+import { type AuthorizedRoute, operatorRoutes } from './operator/operator-route.ts';
 import { createOperatorTokens } from './operator/operator-token.ts';
 import { createOperators } from './operator/operators.ts';
 import { createBrowserSignIn } from './operator/page/browser-sign-in.ts';
@@ -30,7 +30,6 @@ export interface AdminOptions {
   readonly store: Store;
   readonly auditLog: AuditLog;
   readonly sessions: Sessions;
-  readonly sourceOf: RouteContext['sourceOf'];
   /** When this process started, in Unix seconds. DPoP proofs created before that are rejected. */
   readonly startedAt: number;
   /** The break-glass token. Undefined if break-glass is disabled. */
@@ -49,7 +48,7 @@ export type Admin = Awaited<ReturnType<typeof startAdmin>>;
  */
 export async function startAdmin(
   base: AdminProcess,
-  { store, auditLog, sessions, sourceOf, startedAt, operatorToken, connections }: AdminOptions,
+  { store, auditLog, sessions, startedAt, operatorToken, connections }: AdminOptions,
   acting: AsyncDisposableStack,
 ) {
   const { config, given, clock, random, log, metrics, failed } = base;
@@ -114,7 +113,8 @@ export async function startAdmin(
     connections,
     onBreakGlass: metrics.breakGlass,
   });
-  const context = { ...signIns, sourceOf, log, operators, approvals, sessions, store, trail, mesh, signer };
+  const on = operatorRoutes(operators.authentication);
+  const context = { ...signIns, operators, on, approvals, sessions, store, trail, mesh, signer };
   const page = pageOf(context, config.operatorUrl);
   const changes = given.policy && createPolicyChanges(given.policy.mesh, prover, store, audit);
   const authorOf = given.policy?.authorOf;

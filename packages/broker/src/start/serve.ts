@@ -84,7 +84,7 @@ async function start(base: Base, parts: AsyncDisposableStack) {
   const sessions = await stored.start({ audit, startedAt, connections, sourceOf, githubEventToken }, writing, acting);
   const admin = await startAdmin(
     base,
-    { store, auditLog, sessions, sourceOf, startedAt, operatorToken, connections: operator.connections },
+    { store, auditLog, sessions, startedAt, operatorToken, connections: operator.connections },
     acting,
   );
   const announce = () => void store.announce(sharedSettings(base, secrets)).catch(failed('store'));

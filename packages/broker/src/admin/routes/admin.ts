@@ -5,10 +5,10 @@ import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index
 import { grantsOf, type Live, type LiveIndex, principalUnder, sessionExpiry } from '../../core/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
 import type { OperatorCaller } from '../operator/caller.ts';
-import { type AuthorizedRoute, formatOperatorReason, operatorRoutes } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, formatOperatorReason } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
-type Context = Pick<AdminContext, 'audit' | 'sessions' | 'operators'>;
+type Context = Pick<AdminContext, 'audit' | 'sessions' | 'on'>;
 
 const text = z.string().min(1).max(255);
 const SELECTORS = {
@@ -48,8 +48,7 @@ export const CloseSessionsBody = z
  * selected sessions.
  */
 export function adminRoutes(context: Context): readonly AuthorizedRoute[] {
-  const { sessions, operators } = context;
-  const on = operatorRoutes(operators.authentication);
+  const { sessions, on } = context;
   return [
     // Reads are only audited if they are refused.
     on('GET /admin/sessions', { does: listing, action: 'operator.list', schema: SessionListQuery }, async ({ body }) =>

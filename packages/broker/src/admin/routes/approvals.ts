@@ -18,7 +18,7 @@ import { createRateAllowance } from '../../base/index.ts';
 import type { Live, SessionCaller } from '../../core/index.ts';
 import { type Authentication, type Route, readBody, route } from '../../http/index.ts';
 import type { Approvals } from '../approval/approvals.ts';
-import { type AuthorizedRoute, type OperatorCall, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, type OperatorCall, Reason } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 /** The `scope` parameter of `GET /approvals`. */
@@ -109,9 +109,8 @@ export const ApprovalRevokeBody = z.strictObject({ id: ApprovalId, reason: Reaso
  */
 export function operatorApprovalRoutes({
   approvals,
-  operators,
-}: Pick<AdminContext, 'approvals' | 'operators'>): readonly AuthorizedRoute[] {
-  const on = operatorRoutes(operators.authentication);
+  on,
+}: Pick<AdminContext, 'approvals' | 'on'>): readonly AuthorizedRoute[] {
   const answer = async ({ caller, body, event }: OperatorCall<ApprovalAnswerBody | ApprovalReviewBody>) => {
     const { attestation } = caller;
     if (!attestation) throw nobody();

@@ -3,13 +3,7 @@ import { z } from 'zod';
 import { AuditQuery, annotateEvent } from '../../audit/index.ts';
 import { queryStore } from '../../store/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
-import {
-  type AuthorizedRoute,
-  formatOperatorReason,
-  type OperatorRoute,
-  operatorRoutes,
-  Reason,
-} from '../operator/operator-route.ts';
+import { type AuthorizedRoute, formatOperatorReason, type OperatorRoute, Reason } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 /** The query parameters of `GET /audit/export`. */
@@ -24,11 +18,7 @@ const NO_STORE = { 'cache-control': 'no-store' };
  * `after` for the next page. The other routes are `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET
  * /audit/restores` and `POST /audit/prune`.
  */
-export function auditRoutes({
-  trail,
-  operators,
-}: Pick<AdminContext, 'trail' | 'operators'>): readonly AuthorizedRoute[] {
-  const on = operatorRoutes(operators.authentication);
+export function auditRoutes({ trail, on }: Pick<AdminContext, 'trail' | 'on'>): readonly AuthorizedRoute[] {
   /** Creates a route that reads from the log. Reads are not audited unless they are refused. */
   const read = <Query>(
     path: `/${string}`,

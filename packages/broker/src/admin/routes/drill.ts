@@ -4,14 +4,14 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { queryStore } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
-import { type AuthorizedRoute, operatorRoutes } from '../operator/operator-route.ts';
+import type { AuthorizedRoute } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
-type Context = Pick<AdminContext, 'operators' | 'audit' | 'clock' | 'signer' | 'publicUrl' | 'store' | 'sessions'>;
+type Context = Pick<AdminContext, 'on' | 'audit' | 'clock' | 'signer' | 'publicUrl' | 'store' | 'sessions'>;
 
 /** Returns `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
 export function drillRoutes(context: Context): readonly AuthorizedRoute[] {
-  const on = operatorRoutes(context.operators.authentication);
+  const { on } = context;
   return [
     on('GET /admin/drill/sessions/:id', { does: 'drill.session', action: 'operator.drill' }, ({ params }) =>
       recorded(context, params.id ?? ''),

@@ -13,7 +13,7 @@ import { actionRequirements, OPERATOR_ACTIONS, type OperatorAction } from '../op
 import { may, type OperatorCaller, type OperatorSession } from '../operator/caller.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
-import { type AuthorizedRoute, formatOperatorReason, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, formatOperatorReason, Reason } from '../operator/operator-route.ts';
 import { callerOf } from '../operator/sessions.ts';
 import { signIn } from '../operator/sign-in.ts';
 import type { AdminContext } from '../process.ts';
@@ -102,8 +102,7 @@ function timesOf({ clock, operatorSessions }: AdminContext, session: OperatorSes
  * `GET /operator/sessions` and `POST /operator/sessions/close`.
  */
 export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute[] {
-  const { operators, operatorSessions } = context;
-  const on = operatorRoutes(operators.authentication);
+  const { on, operatorSessions } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const attempts = createRateAllowance({ ...CONFIRMATIONS, clock: context.clock });
   const listed = () =>

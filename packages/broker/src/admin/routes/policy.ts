@@ -10,7 +10,7 @@ import { type KeyedMutex, runExclusive } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, route } from '../../http/index.ts';
 import type { Store } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';
-import { type AuthorizedRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, Reason } from '../operator/operator-route.ts';
 import type { PolicyAuthor, PolicyAuthorResolver } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
 import { listVersions, PolicyFiles } from '../policy/stored-access.ts';
@@ -99,9 +99,8 @@ export const PolicyRollbackBody = z.strictObject({
  */
 export function operatorPolicyRoutes(
   changes: PolicyChanges,
-  { store, operators }: Pick<AdminContext, 'store' | 'operators'>,
+  { store, on }: Pick<AdminContext, 'store' | 'on'>,
 ): readonly AuthorizedRoute[] {
-  const on = operatorRoutes(operators.authentication);
   return [
     on('POST /policy/plan', { ...PLAN, does: 'policy.plan' }, async ({ body }) => described(await changes.plan(body))),
     on('GET /policy/history', { does: 'policy.history', action: 'policy.plan' }, async () => ({

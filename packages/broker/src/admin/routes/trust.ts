@@ -4,10 +4,10 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { toUnixSeconds } from '../../base/index.ts';
 import { fingerprint } from '../../mesh/index.ts';
-import { type AuthorizedRoute, operatorRoutes } from '../operator/operator-route.ts';
+import type { AuthorizedRoute } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
-type Context = Pick<AdminContext, 'operators' | 'sessions' | 'mesh' | 'clock'>;
+type Context = Pick<AdminContext, 'on' | 'sessions' | 'mesh' | 'clock'>;
 
 /** The body of `POST /admin/trust/rotate`. */
 export const KeyRotationBody = z.strictObject({
@@ -19,7 +19,7 @@ export const KeyRotationBody = z.strictObject({
 /** Returns `GET /admin/trust` and `POST /admin/trust/rotate`. */
 export function trustRoutes(context: Context): readonly AuthorizedRoute[] {
   const { rotation } = context.sessions;
-  const on = operatorRoutes(context.operators.authentication);
+  const { on } = context;
   return [
     // Reads are only audited if they are refused.
     on('GET /admin/trust', { does: 'trust.show', action: 'operator.list' }, async () => trustOf(context)),
