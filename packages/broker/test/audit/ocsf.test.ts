@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import MAPPING from '../../src/audit/export/ocsf.json' with { type: 'json' };
 import { type OcsfEvent, ocsfEvents } from '../../src/audit/export/ocsf.ts';
 import { GENESIS_HASH, type SealedRow, seal } from '../../src/audit/log/chain.ts';
-import { AUDIT_ACTIONS } from '../../src/audit/log/event.ts';
+
+const AUDIT_ACTIONS = Object.keys(MAPPING.actions);
 
 function row(changes: Partial<SealedRow> = {}): SealedRow {
   const full = {

@@ -4,54 +4,10 @@ import { plainText } from '@meshpass/identity/text';
 import type { Selectable } from 'kysely';
 import { type Clock, type Random, uuidv7 } from '../../base/index.ts';
 import { type Tables, toStorableText } from '../../store/index.ts';
+import type OCSF from '../export/ocsf.json';
 
-/** All possible values of `action`. See docs/audit.md for when each one is written. */
-export const AUDIT_ACTIONS = [
-  'session.open',
-  'session.heartbeat',
-  'session.narrow',
-  'session.widen',
-  'session.close',
-  'sign_in.add',
-  'sign_in.end',
-  'sign_in.read',
-  'sign_in.logout',
-  'certificate.issue',
-  'token.issue',
-  'kubernetes.token',
-  'services.read',
-  'configuration.read',
-  'operator.close',
-  'operator.list',
-  'operator.drill',
-  'operator.rotate',
-  'operator.sign-in',
-  'operator.sign-out',
-  'operator.confirm-sign-in',
-  'github.events',
-  'approval.list',
-  'approval.request',
-  'approval.withdraw',
-  'approval.answer',
-  'approval.revoke',
-  'approval.emergency',
-  'approval.review',
-  'approval.overdue',
-  'approval.expire',
-  'approval.end',
-  'edge.stream',
-  'tunnel',
-  'request',
-  'policy.plan',
-  'policy.apply',
-  'policy.watch',
-  'audit.prune',
-  'audit.restore',
-  'key.rotate',
-  'broker.start',
-  'broker.stop',
-] as const;
-export type AuditAction = (typeof AUDIT_ACTIONS)[number];
+/** The action of an event. See docs/interfaces/audit-actions.md for when each one is written. */
+export type AuditAction = keyof (typeof OCSF)['actions'];
 
 /** The source address and the id of a request. */
 export interface Origin {
