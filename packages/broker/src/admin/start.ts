@@ -38,9 +38,6 @@ export interface AdminOptions {
   readonly connections: Connections;
 }
 
-/** The operators, approvals and policy changes of the active broker. */
-export type Admin = Awaited<ReturnType<typeof startAdmin>>;
-
 /**
  * Starts everything that operators, approvals and policy changes need.
  * @param acting a stack that stops everything immediately when another broker takes over

@@ -2,8 +2,8 @@
  * Starts the audit log. A standby broker opens the key and verifies the log, but does not extend it until it is active.
  */
 import { join } from 'node:path';
-import type { Access } from '@meshpass/access';
 import type { Process } from '../base/index.ts';
+import type { MeshState } from '../mesh/index.ts';
 import type { Db, Store } from '../store/index.ts';
 import { openAuditKey } from './checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from './checkpoint/sink.ts';
@@ -59,7 +59,7 @@ export interface AuditLogOptions extends Omit<Process<AuditLogConfig, never>, 'g
   readonly closed: ReadOnlyLog;
   /** The result of `closed.admit`. */
   readonly admitted: VerifiedLog;
-  readonly mesh: Parameters<typeof namedRules>[0];
+  readonly mesh: Pick<MeshState, 'inForce' | 'access'>;
 }
 
 /** The audit log of the active broker. */
@@ -160,10 +160,7 @@ export async function startAuditLog(options: AuditLogOptions, parts: AsyncDispos
  * @returns a function that, given `payments-dev,ops`, returns text such as `payments-dev access.yaml:12:3, ops
  *   access.yaml:30:3`
  */
-function namedRules(mesh: {
-  readonly inForce: () => boolean;
-  readonly access: () => Access;
-}): (grants: string) => string | undefined {
+function namedRules(mesh: AuditLogOptions['mesh']): (grants: string) => string | undefined {
   return (grants) => {
     if (!mesh.inForce()) return undefined;
     const { grants: all } = mesh.access();

@@ -184,7 +184,9 @@ async function queryGithub<Now extends Current>(
   let { query } = look();
   for (let looks = 0; looks < MAX_LOOKS; looks++) {
     const before = query;
-    const fresh: readonly Attestation[] = await Promise.all(people.map((one) => withFreshMemberships(one, before, read, losses)));
+    const fresh: readonly Attestation[] = await Promise.all(
+      people.map((one) => withFreshMemberships(one, before, read, losses)),
+    );
     const { now, access, query: after } = look();
     if (isDeepStrictEqual(after, before)) return { now, access, fresh };
     query = after;

@@ -16,12 +16,7 @@ export function requireApprovalOffer(
   const { requestable } = authorize(attestation, mesh.access(), toUnixSeconds(clock));
   const found = requestable.find(({ grant }) => grant.name === name);
   if (found) return found.approval;
-  throw notOffered(name);
-}
-
-/** Creates the error for a grant that cannot be requested. */
-function notOffered(name: string): MeshpassError {
-  return new MeshpassError(
+  throw new MeshpassError(
     'approval_not_offered',
     `The access file does not allow you to request the grant ${name}. Run meshpass requests to list the grants that you can request.`,
   );

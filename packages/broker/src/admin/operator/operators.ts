@@ -50,7 +50,7 @@ export function createOperators(options: OperatorsOptions) {
   const strangers = createDpopReplayMemory(REPLAY_CAPACITY, 'forget');
   const known = createDpopReplayMemory(REPLAY_CAPACITY);
   const proofOf = ({ request }: Presented) => ({
-    proof: headerOf(request.headers.dpop),
+    proof: request.headers.dpop?.toString(),
     method: request.method ?? '',
     // Operators connect through a port-forward, so this listener does not have a name of its own. Proofs are made for
     // the public URL instead.
@@ -183,8 +183,4 @@ export function createOperators(options: OperatorsOptions) {
 
 function ended(message: string): MeshpassError {
   return new MeshpassError('operator_session_ended', message);
-}
-
-function headerOf(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value.join(',') : value;
 }

@@ -20,9 +20,9 @@ import { runExclusive } from '../../base/index.ts';
 import type { AccessTexts, PolicyMesh } from '../../mesh/index.ts';
 import { type Store, statement, type Tables } from '../../store/index.ts';
 import type { PolicyAuthor } from './author.ts';
-import { findNewestRun, readVersion } from './stored-access.ts';
 import type { ProvenFile } from './proof.ts';
 import type { Prover } from './prover.ts';
+import { findNewestRun, readVersion } from './stored-access.ts';
 
 /** Stores access files applied by a plan under the next version number. */
 const ADD_ACCESS_VERSIONS = statement<Omit<Insertable<Tables['access_versions']>, 'version'>>(`

@@ -5,8 +5,8 @@
 import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { loadObject } from '@meshpass/istio';
-import { parseFiles } from './stored-access.ts';
 import type { ProvenFile, ProveReply, ProveRequest } from './proof.ts';
+import { parseFiles } from './stored-access.ts';
 
 /**
  * The maximum size of the policies, and also of the findings, in characters of JSON. The broker cannot handle other

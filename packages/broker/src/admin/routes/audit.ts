@@ -44,7 +44,7 @@ export function auditRoutes({ trail, on }: Pick<AdminContext, 'trail' | 'on'>): 
       { does: 'audit.prune', action: 'audit.prune', schema: AuditPruneBody },
       async ({ event, body: { before }, caller, because }) => {
         annotateEvent(event, { reason: formatOperatorReason(caller, because) });
-        return await trail.prune(new Date(before), event);
+        return await queryStore(trail.prune(new Date(before), event));
       },
     ),
   ];

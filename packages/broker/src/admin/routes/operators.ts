@@ -1,6 +1,6 @@
 /** Routes for operators to sign in and out, list roles and sessions, and end sessions. */
 
-import { OPERATOR_ROLES, operatorClientOf } from '@meshpass/access';
+import { type Access, OPERATOR_ROLES, operatorClientOf } from '@meshpass/access';
 import { JWT_TOKEN_TYPE, MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { MAX_ID_TOKEN_LENGTH } from '@meshpass/identity/sign-in/wire';
@@ -105,8 +105,6 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
   const { on, operatorSessions } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const attempts = createRateAllowance({ ...CONFIRMATIONS, clock: context.clock });
-  const listed = () =>
-    operatorSessions.all().map((session) => ({ session, caller: callerOf(session, context.access()) }));
   return [
     on('GET /operator/session', { does: 'operators.whoami', action: 'operator.list' }, async ({ caller }) => {
       const { session } = caller;
@@ -144,7 +142,7 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
       actions: ACTIONS.map((action) => ({ action, roles: actionRequirements(action).roles })),
     })),
     on('GET /operator/sessions', { does: 'operators.list', action: 'operator.list' }, async () => ({
-      sessions: listed().map(describeSession),
+      sessions: operatorSessions.all().map((one) => describeSession(one, context.access())),
     })),
     on(
       'POST /operator/sessions/close',
@@ -182,11 +180,11 @@ function describeCaller({ kind, issuer, subject, login, roles }: OperatorCaller)
 }
 
 /** Describes a session without its attestation and key binding. */
-function describeSession({ session, caller }: { readonly session: OperatorSession; readonly caller: OperatorCaller }) {
+function describeSession(session: OperatorSession, access: Access) {
   const { id, source, openedAt, expiresAt, confirmedAt } = session;
   return {
     id,
-    ...describeCaller(caller),
+    ...describeCaller(callerOf(session, access)),
     source: source ?? null,
     opened_at: timestamp(Math.floor(openedAt / 1000)),
     expires_at: timestamp(expiresAt),

@@ -53,7 +53,6 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
   const { browserSignIn, operators } = context;
   const slots = createSlots(SIGN_INS.total, SIGN_INS.perSource);
   const shared = { action: 'operator.sign-in', authentication: () => undefined, refusal: renderSignInRefusal } as const;
-  const isStranger = (request: IncomingMessage) => readCookie(request, SESSION_COOKIE) === undefined;
   const hold = async <T>(source: string | undefined, act: () => Promise<T>): Promise<T> => {
     const leave = slots.take(sourceGroup(source ?? 'unknown'));
     return await act().finally(leave);
@@ -89,7 +88,8 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
       route({
         ...shared,
         at,
-        accepts: (request) => isStranger(request) || toConfirm(context, request) !== undefined,
+        accepts: (request) =>
+          readCookie(request, SESSION_COOKIE) === undefined || toConfirm(context, request) !== undefined,
         handler: async (call) => {
           const { data } = ApprovalId.safeParse(call.params.id);
           const issuer = toConfirm(context, call.request);

@@ -39,15 +39,7 @@ export interface CheckpointSignerContext {
 const STORE_EVERY_MS = 60_000;
 
 /** Creates the checkpoint signer. */
-export function createCheckpointSigner({
-  db,
-  chain,
-  key,
-  sinks,
-  before,
-  clock,
-  onFailure,
-}: CheckpointSignerContext) {
+export function createCheckpointSigner({ db, chain, key, sinks, before, clock, onFailure }: CheckpointSignerContext) {
   const mutex: KeyedMutex = new Map();
   let last: SignedCheckpoint | undefined;
   /** The last checkpoint in the store, and when it was stored. */

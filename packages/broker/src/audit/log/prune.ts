@@ -9,7 +9,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import type { Clock } from '../../base/index.ts';
-import { queryStore, type Store } from '../../store/index.ts';
+import type { Store } from '../../store/index.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import { type AuditContext, recordAllowed } from './decision.ts';
@@ -43,14 +43,10 @@ const LOOK = 50_000;
  * Prunes all rows that were written before a point in time.
  * @param before the first row from this time or later is kept, and so are all rows after it
  * @throws MeshpassError `audit_retained` if rows from that date must still be kept, `request_malformed` if the date is
- *   in the future, `audit_tampered`, `store_unavailable`, `overloaded`
+ *   in the future, `audit_tampered`, `overloaded`; errors from the store
  */
 export async function prune(context: PruneContext, before: Date, event: AuditEvent): Promise<PruneResult> {
   annotateEvent(event, { target: before.toISOString(), reason: event.reason ?? 'Requested by an operator.' });
-  return await queryStore(pruneUnlessKept(context, before, event));
-}
-
-async function pruneUnlessKept(context: PruneContext, before: Date, event: AuditEvent): Promise<PruneResult> {
   const { store, chain, key, clock } = context;
   const { db } = store;
   refuseYoung(context, before);
