@@ -85,14 +85,6 @@ export async function ask(
   order: ApprovalRequestBody,
   event: AuditEvent,
 ): Promise<GrantRequest> {
-  const request = newRequest(parts, live, order);
-  const { reason, seconds: wanted } = request;
-  const detail = { seconds: wanted, answer_by: request.answer_by };
-  annotateEvent(event, { target: request.id, reason: reason ?? '', detail });
-  return await parts.book.decide(event, request);
-}
-
-function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody): GrantRequest {
   const { mesh, clock, random } = parts;
   const { attestation, id: session } = live.session;
   const now = toUnixSeconds(clock);
@@ -110,7 +102,7 @@ function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody
   if (approval.reason === 'required' && order.reason === undefined)
     throw new MeshpassError('request_malformed', `A request for ${order.grant} requires a reason: add --reason.`);
   refuseMany(parts, live, order.grant);
-  return buildRequest(attestation, {
+  const request = buildRequest(attestation, {
     id: random(12).toString('hex'),
     session,
     identities: identitiesOf(attestation),
@@ -122,6 +114,9 @@ function newRequest(parts: ApprovalParts, live: Live, order: ApprovalRequestBody
     needed: approval.count,
     state: 'pending',
   });
+  const detail = { seconds: request.seconds, answer_by: request.answer_by };
+  annotateEvent(event, { target: request.id, reason: order.reason ?? '', detail });
+  return await parts.book.decide(event, request);
 }
 
 function refuseMany({ book }: ApprovalParts, { session }: Live, grant: string): void {

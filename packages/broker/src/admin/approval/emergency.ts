@@ -22,25 +22,9 @@ import { buildRequest, type EmergencyRequest, type GrantRequest, isEmergencyRequ
 export async function activateEmergencyGrant(
   parts: ApprovalParts,
   live: Live,
-  order: EmergencyAccessBody,
+  { grant, seconds: asked, reason }: EmergencyAccessBody,
   event: AuditEvent,
 ): Promise<GrantRequest> {
-  const { request, entry } = newEmergency(parts, live, order);
-  const { id, grant, seconds: wanted, asked_at: askedAt } = request;
-  const detail = { seconds: wanted, review_by: request.emergency?.reviewBy, entry };
-  annotateEvent(event, { target: id, reason: order.reason, detail });
-  return await parts.book.decideWith(event, request, (decided) =>
-    parts.give(live, grant, {
-      cause: 'emergency',
-      until: askedAt + wanted,
-      reason: `taken in an emergency: ${order.reason}`,
-      detail: { request: id, decision: event.id },
-      decided,
-    }),
-  );
-}
-
-function newEmergency(parts: ApprovalParts, live: Live, { grant, seconds: asked, reason }: EmergencyAccessBody) {
   const { mesh, authorize, clock, random, losses } = parts;
   const access = mesh.access();
   const now = toUnixSeconds(clock);
@@ -61,20 +45,31 @@ function newEmergency(parts: ApprovalParts, live: Live, { grant, seconds: asked,
       `In an emergency, ${grant} can be taken for at most ${emergency.for} seconds.`,
     );
   refuseMany(parts, attestation, grant);
+  const seconds = asked ?? emergency.for;
+  const reviewBy = now + emergency.within;
   const request = buildRequest(attestation, {
     id: random(12).toString('hex'),
     session: session.id,
     identities: linkedIdentities(parts, attestation),
     grant,
-    seconds: asked ?? emergency.for,
+    seconds,
     reason,
     asked_at: now,
     answer_by: now,
     needed: approval.count,
     state: 'approved',
-    emergency: { state: 'open', reviewBy: now + emergency.within, by: emergency.review, reviews: [] },
+    emergency: { state: 'open', reviewBy, by: emergency.review, reviews: [] },
   });
-  return { request, entry };
+  annotateEvent(event, { target: request.id, reason, detail: { seconds, review_by: reviewBy, entry } });
+  return await parts.book.decideWith(event, request, (decided) =>
+    parts.give(live, grant, {
+      cause: 'emergency',
+      until: now + seconds,
+      reason: `taken in an emergency: ${reason}`,
+      detail: { request: request.id, decision: event.id },
+      decided,
+    }),
+  );
 }
 
 function notOffered(grant: string): MeshpassError {

@@ -18,7 +18,7 @@ import {
   type IssuerKeys,
   verifyOperatorIdToken,
 } from '../../issuers/index.ts';
-import { formatRoles, nameOf, type OperatorCaller, type OperatorSession } from './caller.ts';
+import { formatRoles, nameOf, type OperatorSession } from './caller.ts';
 import type { EndSessionsContext } from './end-sessions.ts';
 import type { OperatorTokens } from './operator-token.ts';
 import { callerOf, currentRoles, type labOnlyConfirmSeconds } from './sessions.ts';
@@ -73,23 +73,20 @@ const MAX_TOKEN_AGE = 600;
  * @throws MeshpassError `proof_*`, `issuer_*`, `operator_no_role`, `operator_unauthorized`, `sign_in_ended`,
  *   `kubernetes_unavailable`, `store_unavailable`, `overloaded`
  */
-export async function signIn(
-  context: OperatorSignInContext,
-  request: SignInRequest,
-): Promise<{ readonly session: OperatorSession; readonly caller: OperatorCaller }> {
-  const { audit, clock, random, operatorSessions } = context;
+export async function signIn(context: OperatorSignInContext, request: SignInRequest) {
+  const { audit, clock, random, operatorSessions, publicUrl } = context;
   const { event } = request;
   annotateEvent(event, { proofHash: sha256Hex(request.token) });
   const access = context.access();
   const { operators } = access;
   if (!operators || !context.proofs) throw operatorUnauthorizedError();
-  const { replay, endsAt, ...who } = await prove(context.proofs, context, request, access);
+  const { replay, endsAt, ...who } = await prove({ ...context.proofs, clock, publicUrl, access }, request);
   const { subject, login, issuer, attestation } = who;
   annotateEvent(event, { subject, login, issuer });
   refuseWithoutRole(who, access);
   const openedAt = clock();
   const latest = Math.floor(openedAt / 1000) + operators.session;
-  const session = {
+  const session: OperatorSession = {
     ...who,
     id: uuidv7(clock, random),
     jkt: request.jkt,
@@ -120,26 +117,20 @@ interface Proven
   readonly endsAt?: number | undefined;
 }
 
-async function prove(
-  proofs: OperatorSignInDependencies,
-  context: OperatorSignInContext,
-  request: SignInRequest,
-  access: Access,
-): Promise<Proven> {
-  if (request.tokenType === JWT_TOKEN_TYPE) return await proveServiceAccount(proofs, context, request, access);
-  if (request.tokenType === ID_TOKEN_TYPE) return await provePerson(proofs, context, request, access);
+interface Proving extends OperatorSignInDependencies, Pick<OperatorSignInContext, 'clock' | 'publicUrl'> {
+  readonly access: Access;
+}
+
+async function prove(proving: Proving, request: SignInRequest): Promise<Proven> {
+  if (request.tokenType === JWT_TOKEN_TYPE) return await proveServiceAccount(proving, request);
+  if (request.tokenType === ID_TOKEN_TYPE) return await provePerson(proving, request);
   throw new MeshpassError(
     'proof_type_unsupported',
     `Operators must sign in with an ID token (${ID_TOKEN_TYPE}) or a ServiceAccount token (${JWT_TOKEN_TYPE}).`,
   );
 }
 
-async function provePerson(
-  { keys }: OperatorSignInDependencies,
-  { clock }: OperatorSignInContext,
-  { token, jkt }: SignInRequest,
-  access: Access,
-): Promise<Proven> {
+async function provePerson({ keys, clock, access }: Proving, { token, jkt }: SignInRequest): Promise<Proven> {
   const { attestation, replay, given } = await verifyOperatorIdToken(token, access, { keys, clock });
   const now = toUnixSeconds(clock);
   if (given < now - MAX_TOKEN_AGE)
@@ -165,10 +156,8 @@ function refuseForeign({ claims }: Attestation, jkt: string, withoutNonce: boole
 }
 
 async function proveServiceAccount(
-  { reviewToken }: OperatorSignInDependencies,
-  { clock, publicUrl }: OperatorSignInContext,
+  { reviewToken, clock, publicUrl, access }: Proving,
   { token }: SignInRequest,
-  access: Access,
 ): Promise<Proven> {
   // Skip the TokenReview if no ServiceAccount can have a role.
   if (!reviewToken || access.operators?.serviceAccounts.length === 0) throw operatorUnauthorizedError();

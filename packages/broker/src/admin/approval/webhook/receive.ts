@@ -7,13 +7,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Access, ApprovalWebhook } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import {
-  type ApprovalAnswerBody,
-  ApprovalId,
-  ApprovalReason,
-  type ApprovalReviewBody,
-  ApprovalSeconds,
-} from '@meshpass/identity/approval';
+import { ApprovalAnswerBody, ApprovalId, ApprovalReviewBody } from '@meshpass/identity/approval';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
@@ -35,13 +29,8 @@ const shared = {
 };
 /** The body of a webhook's answer to a request, or of its review of an emergency. */
 export const WebhookAnswer = z.discriminatedUnion('decision', [
-  z.strictObject({
-    ...shared,
-    decision: z.enum(['approve', 'deny']),
-    seconds: ApprovalSeconds.optional(),
-    reason: ApprovalReason.optional(),
-  }),
-  z.strictObject({ ...shared, decision: z.enum(['accept', 'object']), reason: ApprovalReason }),
+  z.strictObject({ ...shared, ...ApprovalAnswerBody.omit({ id: true }).shape }),
+  z.strictObject({ ...shared, ...ApprovalReviewBody.omit({ id: true }).shape }),
 ]);
 
 /**
