@@ -103,10 +103,9 @@ function decide(access: () => Access, teams: readonly string[], onAsked: () => v
     },
   } as unknown as ApprovalParts;
   const event = createAuditEvent('approval.answer', {}, Date.now, (length) => Buffer.alloc(length));
-  return recordAnswer(
-    parts,
-    { attestation: person(2, 'bob'), via: 'workspace' },
-    { id: REQUEST.id, decision: 'approve' },
+  return recordAnswer(parts, {
+    approver: { attestation: person(2, 'bob'), via: 'workspace' },
+    order: { id: REQUEST.id, decision: 'approve' },
     event,
-  );
+  });
 }

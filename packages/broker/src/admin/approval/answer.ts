@@ -22,6 +22,13 @@ export function isReviewBody(order: ApprovalAnswerBody | ApprovalReviewBody): or
   return order.decision === 'accept' || order.decision === 'object';
 }
 
+/** A person's answer to a request, or their review of an emergency. */
+interface Given<Order> {
+  readonly approver: Approver;
+  readonly order: Order;
+  readonly event: AuditEvent;
+}
+
 /**
  * Records an answer or a review, and applies it to the request. Calls for one request must not overlap.
  * @returns the request in its new state
@@ -31,9 +38,7 @@ export function isReviewBody(order: ApprovalAnswerBody | ApprovalReviewBody): or
  */
 export async function recordAnswer(
   parts: ApprovalParts,
-  approver: Approver,
-  order: ApprovalAnswerBody | ApprovalReviewBody,
-  event: AuditEvent,
+  { approver, order, event }: Given<ApprovalAnswerBody | ApprovalReviewBody>,
 ): Promise<GrantRequest> {
   const request = parts.book.get(order.id);
   if (!request) throw unknown(order.id);
@@ -41,22 +46,18 @@ export async function recordAnswer(
   const person = { ...request.person, session };
   annotateEvent(event, { grant, detail: isReviewBody(order) ? { taker: person } : { requester: person } });
   return isReviewBody(order)
-    ? await review(parts, approver, order, event)
-    : await answer(parts, approver, order, event);
+    ? await review(parts, { approver, order, event })
+    : await answer(parts, { approver, order, event });
 }
 
-async function answer(
-  parts: ApprovalParts,
-  approver: Approver,
-  order: ApprovalAnswerBody,
-  event: AuditEvent,
-): Promise<GrantRequest> {
+async function answer(parts: ApprovalParts, answering: Given<ApprovalAnswerBody>): Promise<GrantRequest> {
+  const { approver, order, event } = answering;
   const { decision, reason } = order;
   const current = () => answerable(parts, order.id);
   const before = current().request.answers;
   // A single denial decides the request, so earlier answers only matter for approvals.
   const rechecked = decision === 'approve' ? before : [];
-  const { now, given, attestation, stillCount } = await authorizeApprover(parts, approver, event, rechecked, current);
+  const { now, given, attestation, stillCount } = await authorizeApprover(parts, answering, rechecked, current);
   const { request, live, approval } = now;
   const earlier = decision === 'approve' ? stillCount : before;
   const identities = identitiesOf(approver.attestation);
@@ -79,14 +80,10 @@ async function answer(
 }
 
 /** Records a review. If the reviewer objects while the session still has the grant, the grant is removed first. */
-async function review(
-  parts: ApprovalParts,
-  approver: Approver,
-  order: ApprovalReviewBody,
-  event: AuditEvent,
-): Promise<GrantRequest> {
+async function review(parts: ApprovalParts, reviewing: Given<ApprovalReviewBody>): Promise<GrantRequest> {
+  const { order, event } = reviewing;
   const current = () => reviewable(parts, order);
-  const { now, given, requester } = await authorizeApprover(parts, approver, event, [], current);
+  const { now, given, requester } = await authorizeApprover(parts, reviewing, [], current);
   const { request } = now;
   const { decision, reason } = order;
   const state = decision === 'accept' ? ('accepted' as const) : ('objected' as const);
@@ -128,8 +125,7 @@ interface Current {
  */
 async function authorizeApprover<Now extends Current>(
   parts: ApprovalParts,
-  approver: Approver,
-  event: AuditEvent,
+  { approver, event }: Given<unknown>,
   before: readonly Answer[],
   current: () => Now,
 ) {

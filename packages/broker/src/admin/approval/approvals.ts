@@ -121,7 +121,7 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
   const answerInTurn = (approver: Approver, order: ApprovalAnswerBody | ApprovalReviewBody, event: AuditEvent) => {
     const detail = { decision: order.decision, via: approver.via };
     annotateEvent(event, { target: order.id, reason: order.reason ?? '', detail });
-    return act(approver.attestation, order.id, () => recordAnswer(parts, approver, order, event));
+    return act(approver.attestation, order.id, () => recordAnswer(parts, { approver, order, event }));
   };
 
   /**

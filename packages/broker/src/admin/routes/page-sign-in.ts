@@ -8,7 +8,7 @@ import { ApprovalId } from '@meshpass/identity/approval';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
-import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
+import { annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { type Call, createSlots, type Route, route } from '../../http/index.ts';
 import { confirmSignIn } from '../operator/confirm-sign-in.ts';
@@ -58,7 +58,7 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     return await act().finally(leave);
   };
   const toIssuer = async (
-    { request, event }: Pick<Call<unknown, unknown>, 'request' | 'event'>,
+    { request, event }: Pick<Callback, 'request' | 'event'>,
     issuer: string,
     wanted: string | undefined,
     silent: boolean,
@@ -71,14 +71,12 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
     return seeOther(location, ...over, kept);
   };
 
-  const finish = async (issuer: string, request: IncomingMessage, event: AuditEvent): Promise<Response> => {
+  const finish = async (issuer: string, { request, event }: Pick<Callback, 'request' | 'event'>) => {
     const { search, searchParams } = new URL(request.url ?? '/', context.origin);
     const own = signInCookie(searchParams.get('state') ?? '');
     const proven = await browserSignIn.finish(issuer, readCookie(request, own), search);
     const over = serializeCookie(own, '', 0);
-    return await (proven.silent
-      ? confirmed(context, proven, over, request, event)
-      : signedIn(context, proven, over, event));
+    return await (proven.silent ? confirmed : signedIn)(context, { ...proven, over, request, event });
   };
 
   return [
@@ -114,19 +112,23 @@ export function pageSignInRoutes(context: PageContext): readonly Route[] {
       ...shared,
       at: 'GET /page/callback/:issuer',
       // The cookies and the query of a callback are easy to forge, so the resulting calls to the issuer are limited.
-      handler: async ({ params, request, event }) =>
-        await hold(event.source, () => operators.askOutside(event, () => finish(params.issuer ?? '', request, event))),
+      handler: async (call) =>
+        await hold(call.event.source, () =>
+          operators.askOutside(call.event, () => finish(call.params.issuer ?? '', call)),
+        ),
     }),
   ];
 }
 
+/** A response from an issuer that belongs to a sign-in of this browser. */
+interface Callback extends BrowserSignInResult, Pick<Call<unknown, unknown>, 'request' | 'event'> {
+  /** The header that deletes the cookie of the sign-in. */
+  readonly over: string;
+}
+
 /** Opens a session with a fresh cookie, which makes any cookie planted in the browser before the sign-in worthless. */
-async function signedIn(
-  context: PageContext,
-  { idToken = '', binding, request: wanted }: BrowserSignInResult,
-  over: string,
-  event: AuditEvent,
-): Promise<Response> {
+async function signedIn(context: PageContext, callback: Callback): Promise<Response> {
+  const { idToken = '', binding, wanted, over, event } = callback;
   const secret = `mpo_${context.random(32).toString('base64url')}`;
   const cookieHash = sha256Hex(secret);
   const asked: SignInRequest = { token: idToken, tokenType: ID_TOKEN_TYPE, jkt: binding, cookieHash, event };
@@ -136,14 +138,8 @@ async function signedIn(
 }
 
 /** Handles an issuer's silent confirmation, which can only extend the session that the browser already has. */
-async function confirmed(
-  context: PageContext,
-  proven: BrowserSignInResult,
-  over: string,
-  request: IncomingMessage,
-  event: AuditEvent,
-): Promise<Response> {
-  const { idToken, binding, request: wanted } = proven;
+async function confirmed(context: PageContext, callback: Callback): Promise<Response> {
+  const { idToken, binding, wanted, over, request, event } = callback;
   const session = sessionOf(context, request);
   if (idToken === undefined || !session) return seeOther(signInAt(wanted), over);
   const { id, subject, login, issuer } = session;

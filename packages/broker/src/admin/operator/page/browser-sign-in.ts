@@ -124,7 +124,8 @@ export function createBrowserSignIn(
         silent: silent !== undefined,
         /** The session's binding, which is used instead of a key thumbprint. */
         binding,
-        request: ApprovalId.safeParse(request).success ? request : undefined,
+        /** The id of the approval request to show. */
+        wanted: ApprovalId.safeParse(request).success ? request : undefined,
       };
     },
   };
