@@ -3,7 +3,6 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { type Attestation, toMeshpassError } from '@meshpass/identity';
 import type {
   ApprovalAnswerBody,
-  ApprovalRequest,
   ApprovalRequestBody,
   ApprovalReviewBody,
   EmergencyAccessBody,
@@ -108,11 +107,7 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
    * @param person the person whose rate limit applies. Undefined for operators, who are not limited
    * @throws MeshpassError `too_many_attempts`, and any error from `run`
    */
-  const act = async (
-    person: Attestation | undefined,
-    key: string,
-    run: () => Promise<GrantRequest>,
-  ): Promise<ApprovalRequest> => {
+  const act = async (person: Attestation | undefined, key: string, run: () => Promise<GrantRequest>) => {
     if (person) attempts.spend(`${person.issuer} ${person.subject}`, TOO_MANY);
     return describe(await exclusively(key, run));
   };
@@ -202,7 +197,7 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
         takeWithinSize(all.slice(0, most), MAX_LIST_BYTES, (one) =>
           jsonByteLength(describeRequest(one, undefined)),
         ).map((one) => describeRequest(one, opens(one.grant)));
-      const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
+      const own = listed(await recentRequests(store, { session_id: session.id }, MOST_OWN), MOST_OWN);
       if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
       const all = [...book.all()];
       const pending = all.filter((one) => one.state === 'pending' && context.live.byId(one.session));
@@ -227,7 +222,7 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
      */
     list: async (id?: string) => {
       const opens = createPortLister(context.mesh);
-      const recent = await recentRequests(store, { id }, MOST_LISTED);
+      const recent = await recentRequests(store, id === undefined ? {} : { id }, MOST_LISTED);
       // Emergencies that need a review are always listed, regardless of their age.
       const old = id === undefined ? [...book.all()].filter(needsReview) : [];
       const missing = old.filter((one) => !recent.some((other) => other.id === one.id));

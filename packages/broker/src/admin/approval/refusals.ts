@@ -1,5 +1,4 @@
 /** Lookups and errors shared by the code that handles approvals. */
-import type { Approval } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { ApprovalParts } from './parts.ts';
@@ -9,10 +8,10 @@ import type { ApprovalParts } from './parts.ts';
  * @throws MeshpassError `approval_not_offered`
  */
 export function requireApprovalOffer(
-  { mesh, authorize, clock }: Pick<ApprovalParts, 'mesh' | 'authorize' | 'clock'>,
+  { mesh, authorize, clock }: ApprovalParts,
   attestation: Attestation,
   name: string,
-): Approval {
+) {
   const { requestable } = authorize(attestation, mesh.access(), toUnixSeconds(clock));
   const found = requestable.find(({ grant }) => grant.name === name);
   if (found) return found.approval;

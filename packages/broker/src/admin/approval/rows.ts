@@ -69,14 +69,13 @@ export async function readOpenRequests(store: Store): Promise<GrantRequest[]> {
  */
 export async function recentRequests(
   store: Store,
-  { sessionId, id }: { readonly sessionId?: string | undefined; readonly id?: string | undefined },
+  filter: { readonly session_id?: string; readonly id?: string },
   most: number,
 ): Promise<GrantRequest[]> {
   const newest = store.db
     .selectFrom('approval_requests')
     .selectAll()
-    .$if(sessionId !== undefined, (query) => query.where('session_id', '=', sessionId!))
-    .$if(id !== undefined, (query) => query.where('id', '=', id!))
+    .where((is) => is.and(filter))
     .orderBy('asked_at', 'desc')
     .orderBy('id')
     .limit(most);

@@ -48,7 +48,7 @@ export async function confirmSignIn(
   const person = await verifyOperatorIdToken(token, access, { keys: context.proofs.keys, clock });
   const { attestation: said, replay, given } = person;
   const now = toUnixSeconds(clock);
-  refuseOther(said, session, before, binding);
+  refuseOther(said, session, binding);
   refuseStale(said, before, given, now);
   const attestation = continued(before, said);
   operatorSessions.refuseSignedOut(attestation);
@@ -78,13 +78,8 @@ export async function confirmSignIn(
   return confirmed;
 }
 
-function refuseOther(
-  { subject, claims }: Attestation,
-  session: OperatorSession,
-  before: Attestation,
-  binding: string,
-): void {
-  if (subject !== session.subject || claims.iss !== before.claims.iss)
+function refuseOther({ subject, claims }: Attestation, session: OperatorSession, binding: string): void {
+  if (subject !== session.subject || claims.iss !== session.attestation?.claims.iss)
     throw new MeshpassError(
       'sign_in_rejected',
       `You are signed in as ${nameOf(session)}, but this ID token belongs to a different person. Sign out first (meshpass logout).`,

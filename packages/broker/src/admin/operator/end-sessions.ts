@@ -30,8 +30,12 @@ export interface EndSessionsContext {
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Why an operator session ended before it expired. */
-type OperatorCloseCause = 'logout' | 'operator' | 'role_lost' | 'signed_out';
+/** The end of operator sessions before they expired. */
+interface Ending extends ClosedOperatorSessions {
+  readonly cause: 'logout' | 'operator' | 'role_lost' | 'signed_out';
+  /** The reason to record in the audit log. */
+  readonly reason: string;
+}
 
 /** The maximum number of sessions to list in a single audit row. */
 const MOST_NAMED = 100;
@@ -44,15 +48,13 @@ const MOST_NAMED = 100;
  */
 async function endOperatorSessions(
   context: EndSessionsContext,
-  closed: ClosedOperatorSessions,
+  ending: Ending,
   { subject, login, issuer }: OperatorSession,
-  cause: OperatorCloseCause,
-  reason: string,
   origin: Origin = {},
 ): Promise<void> {
-  if (!context.operatorSessions.end(closed)) return;
+  if (!context.operatorSessions.end(ending)) return;
   const event = createAuditEvent('operator.sign-out', origin, context.clock, context.random);
-  await recordEnd(context, closed, cause, { ...event, subject, login, issuer, reason });
+  await recordEnd(context, ending, { ...event, subject, login, issuer });
 }
 
 /**
@@ -64,7 +66,7 @@ export function endSessionForLostRole(
   session: OperatorSession,
   reason = 'The access file no longer grants a role.',
 ): void {
-  void endOperatorSessions(context, { sessions: [session.id] }, session, 'role_lost', reason);
+  void endOperatorSessions(context, { sessions: [session.id], cause: 'role_lost', reason }, session);
 }
 
 /**
@@ -86,24 +88,21 @@ export function requireRole(context: EndSessionsContext, session: OperatorSessio
 /**
  * Ends sessions at a caller's request. If the store fails, this throws even though the sessions have already ended in
  * memory. In that case, the write is retried in the background until it succeeds.
- * @param reason the reason to record in the audit log
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function closeOperatorSessions(
   context: EndSessionsContext,
-  closed: ClosedOperatorSessions,
-  cause: OperatorCloseCause,
+  ending: Ending,
   event: AuditEvent,
-  reason: string,
 ): Promise<void> {
   const { audit, clock, random, operatorSessions } = context;
-  operatorSessions.end(closed);
-  annotateEvent(event, { reason, detail: detailOf(closed) });
+  operatorSessions.end(ending);
+  annotateEvent(event, { reason: ending.reason, detail: detailOf(ending) });
   try {
     await recordAllowed(audit, event);
   } catch (thrown) {
     // Write a separate row, because the request's own row records its refusal.
-    void recordEnd(context, closed, cause, { ...event, ...createAuditEvent(event.action, event, clock, random) });
+    void recordEnd(context, ending, { ...event, ...createAuditEvent(event.action, event, clock, random) });
     throw thrown;
   }
 }
@@ -113,8 +112,9 @@ export async function closeOperatorSessions(
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function signOut(context: EndSessionsContext, caller: OperatorCaller, event: AuditEvent): Promise<void> {
-  const own = { sessions: caller.session ? [caller.session.id] : [] };
-  await closeOperatorSessions(context, own, 'logout', event, `${nameOf(caller)} signed out.`);
+  const sessions = caller.session ? [caller.session.id] : [];
+  const reason = `${nameOf(caller)} signed out.`;
+  await closeOperatorSessions(context, { sessions, cause: 'logout', reason }, event);
 }
 
 /**
@@ -130,19 +130,14 @@ export async function signOutOperators(
   const concerned = context.operatorSessions.affectedBy(out);
   const [first] = concerned;
   if (!first) return;
-  const closed = { sessions: concerned.map(({ id }) => id).slice(0, MOST_NAMED) };
+  const sessions = concerned.map(({ id }) => id).slice(0, MOST_NAMED);
   const reason = `${first.issuer} reports that the operator has signed out.`;
-  await endOperatorSessions(context, closed, first, 'signed_out', reason, origin);
+  await endOperatorSessions(context, { sessions, cause: 'signed_out', reason }, first, origin);
 }
 
-async function recordEnd(
-  { audit, clock, onFailure }: EndSessionsContext,
-  closed: ClosedOperatorSessions,
-  cause: OperatorCloseCause,
-  event: AuditEvent,
-) {
-  const detail = { ...event.detail, cause, ...detailOf(closed) };
-  const row = auditRow({ ...event, detail }, 'ended', event.reason ?? '', undefined, clock());
+async function recordEnd({ audit, clock, onFailure }: EndSessionsContext, ending: Ending, event: AuditEvent) {
+  const detail = { ...event.detail, cause: ending.cause, ...detailOf(ending) };
+  const row = auditRow({ ...event, detail }, 'ended', ending.reason, undefined, clock());
   await retryUntilStored({ journal: audit.journal, onFailure }, (tx) => tx.audit(row));
 }
 

@@ -1,11 +1,10 @@
 /** Operator routes for listing and ending sessions. */
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
+import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { grantsOf, type Live, type LiveIndex, principalUnder, sessionExpiry } from '../../core/index.ts';
 import type { OperatorAction } from '../operator/actions.ts';
-import type { OperatorCaller } from '../operator/caller.ts';
-import { type AuthorizedRoute, formatOperatorReason } from '../operator/operator-route.ts';
+import { type AuthorizedRoute, formatOperatorReason, type OperatorCall } from '../operator/operator-route.ts';
 import type { AdminContext } from '../process.ts';
 
 type Context = Pick<AdminContext, 'audit' | 'sessions' | 'on'>;
@@ -57,8 +56,7 @@ export function adminRoutes(context: Context): readonly AuthorizedRoute[] {
     on(
       'POST /admin/sessions/close',
       { does: closing, action: 'operator.close', schema: CloseSessionsBody },
-      async ({ event, body, caller, because }) =>
-        await closeSelected(context, event, { ...body, reason: because }, caller),
+      async (call) => await closeSelected(context, call),
     ),
   ];
 }
@@ -86,16 +84,14 @@ function closing(order: z.infer<typeof CloseSessionsBody>): OperatorAction {
 
 async function closeSelected(
   { audit, sessions }: Context,
-  event: AuditEvent,
-  { all, reason, ...selector }: z.infer<typeof CloseSessionsBody>,
-  caller: OperatorCaller,
+  { event, body: { all, reason: _, ...selector }, caller, because }: OperatorCall<z.infer<typeof CloseSessionsBody>>,
 ): Promise<{ readonly closed: readonly string[]; readonly denied: readonly string[] }> {
   const { id } = selector;
   const matching = select(sessions.live, selector);
   const closed = matching.map((one) => one.session.id);
   annotateEvent(event, {
     target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
-    reason: formatOperatorReason(caller, reason || undefined),
+    reason: formatOperatorReason(caller, because),
     // The audit rows of the closed sessions refer to this decision, because thousands of ids would not fit in its row.
     detail: { order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
   });

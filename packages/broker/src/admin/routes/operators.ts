@@ -157,9 +157,10 @@ export function operatorsRoutes(context: AdminContext): readonly AuthorizedRoute
           throw new MeshpassError('not_found', 'This id or subject cannot belong to an operator session.');
         // This also ends sessions that this broker has not seen.
         const seen = operatorSessions.all().flatMap((one) => (one.subject === subject ? [one.id] : []));
-        const closed = { sessions: id === undefined ? seen : [id], subject };
-        await closeOperatorSessions(context, closed, 'operator', event, formatOperatorReason(caller, because));
-        return { closed: closed.sessions };
+        const sessions = id === undefined ? seen : [id];
+        const reason = formatOperatorReason(caller, because);
+        await closeOperatorSessions(context, { sessions, subject, cause: 'operator', reason }, event);
+        return { closed: sessions };
       },
     ),
   ];
