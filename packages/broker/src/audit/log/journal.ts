@@ -92,8 +92,7 @@ export function createJournal(options: JournalOptions) {
 
   async function commit(batch: readonly Waiting[], attempt: Attempt = FIRST): Promise<void> {
     // If two transactions in a batch use the same proof, only the first of them succeeds.
-    const { fresh, replayed } = splitReplays(batch, new Set());
-    for (const one of replayed) one.reject(usedBefore());
+    const fresh = refuseReplays(batch, new Set());
     if (fresh.length === 0) return;
     const units = fresh.map((one) => one.unit);
     try {
@@ -102,11 +101,8 @@ export function createJournal(options: JournalOptions) {
       chain.grown(audit);
       for (const one of fresh) takeEffect(one);
     } catch (thrown) {
-      if (thrown instanceof UnexpectedRows && thrown.step.name === CONSUME_PROOFS.name) {
-        const rest = splitReplays(fresh, usedKeys(units, thrown));
-        for (const one of rest.replayed) one.reject(usedBefore());
-        return await commit(rest.fresh, attempt);
-      }
+      if (thrown instanceof UnexpectedRows && thrown.step.name === CONSUME_PROOFS.name)
+        return await commit(refuseReplays(fresh, usedKeys(units, thrown)), attempt);
       if (thrown instanceof UnexpectedRows && attempt.retries > 0) {
         let audited: ReadonlySet<string>;
         try {
@@ -124,7 +120,7 @@ export function createJournal(options: JournalOptions) {
       }
       const isUnknown = mayHaveCommitted(thrown);
       if (isUnknown) inDoubt = [...inDoubt, ...fresh.filter(({ unit }) => unit.audit.length > 0)];
-      refuseAll(fresh, isUnknown ? new LostResponseError(thrown) : thrown);
+      refuseAll(fresh, thrown, isUnknown);
     }
   }
 
@@ -161,9 +157,9 @@ export function createJournal(options: JournalOptions) {
     }
   }
 
-  function refuseAll(batch: readonly Waiting[], cause: unknown): void {
+  function refuseAll(batch: readonly Waiting[], cause: unknown, isUnknown = false): void {
     onFailure?.(cause);
-    for (const one of batch) one.reject(unavailable(cause));
+    for (const one of batch) one.reject(unavailable(cause, isUnknown));
   }
 
   const transaction = async (record: CollectChanges, written: () => void = () => {}) => {
@@ -251,16 +247,19 @@ function rowsOf(units: readonly Unit[], audited: ReadonlySet<string>): AuditRow[
     });
 }
 
-function splitReplays(batch: readonly Waiting[], used: Set<string>) {
-  const fresh: Waiting[] = [];
-  const replayed: Waiting[] = [];
-  for (const one of batch) {
-    const key = one.unit.proof?.key;
-    if (key !== undefined && used.has(key)) replayed.push(one);
-    else fresh.push(one);
-    if (key !== undefined) used.add(key);
-  }
-  return { fresh, replayed };
+/**
+ * Rejects the transactions whose proof has already been used.
+ * @param used the keys of used proofs, to which those of the other transactions are added
+ * @returns the other transactions
+ */
+function refuseReplays(batch: readonly Waiting[], used: Set<string>): readonly Waiting[] {
+  return batch.filter(({ unit: { proof }, reject }) => {
+    if (!proof) return true;
+    const isReplayed = used.has(proof.key);
+    if (isReplayed) reject(new MeshpassError('proof_replayed', 'This proof has already been used. Obtain a new one.'));
+    used.add(proof.key);
+    return !isReplayed;
+  });
 }
 
 function usedKeys(units: readonly Unit[], { rows }: UnexpectedRows): Set<string> {
@@ -273,13 +272,6 @@ async function findStoredUnitIds(store: Store, units: readonly Unit[]): Promise<
   const ids = units.flatMap(({ audit }) => audit.map((row) => row.id));
   const rows = await store.db.selectFrom('audit').select('id').where('id', 'in', ids).execute();
   return new Set(rows.map((row) => row.id));
-}
-
-/** Thrown if the store did not respond but may have written the transaction. */
-class LostResponseError extends Error {
-  constructor(cause: unknown) {
-    super('the response from the store was lost', { cause });
-  }
 }
 
 /** Whether a transaction that failed with this error may still have been written. */
@@ -303,15 +295,10 @@ function isUnitFault(thrown: unknown): boolean {
   return typeof code === 'string' && code.length === 5 && FAULTS_OF_ONE.has(code.slice(0, 2));
 }
 
-/** Creates the error for a proof that has already been used. */
-function usedBefore(): MeshpassError {
-  return new MeshpassError('proof_replayed', 'This proof has already been used. Obtain a new one.');
-}
-
-function unavailable(cause: unknown): MeshpassError {
+function unavailable(cause: unknown, isUnknown: boolean): MeshpassError {
   let message = 'The broker cannot write to its store. Nothing was issued.';
   if (cause instanceof FencedError) message = 'Another broker has taken over; try again.';
-  if (cause instanceof LostResponseError)
+  if (isUnknown)
     message =
       'The store did not respond, so the broker does not know yet whether this was written. Check before you retry.';
   return new MeshpassError('store_unavailable', message, { cause, retryAfter: 2 });
