@@ -53,7 +53,7 @@ it('refuses a grant on a workload without a sidecar, and applies it once an oper
     message: expect.stringContaining('it is not known whether grant dev works on orders.shop:8080'),
   });
   expect(taken).toEqual([]);
-  await changes.apply(KEPT, id, { by: 'an operator' }, event, { acceptUnknown: true });
+  await changes.apply(KEPT, id, { by: 'an operator', acceptUnknown: true }, event);
   expect(taken).toHaveLength(1);
   expect(JSON.parse(rows[0]!.detail!)).toMatchObject({
     accepted_unknown: [expect.stringContaining('disabled in namespace shop')],

@@ -198,6 +198,11 @@ function refuseWithoutRole(who: Omit<Proven, 'replay'>, access: Access): void {
   );
 }
 
+/** Returns the issuers that operators can sign in with. */
+export function operatorIssuers({ trust, operators }: Access) {
+  return operators ? trust.issuers.flatMap((one) => (one.signIn ? [{ ...one, signIn: one.signIn }] : [])) : [];
+}
+
 /** Creates the error for kinds of sign-in that the access file does not allow. */
 export function operatorUnauthorizedError(): MeshpassError {
   return new MeshpassError(

@@ -56,13 +56,8 @@ export function createPolicyChanges(
    * Brings a file into force and then stores it. The order matters, because a file rejected by Kubernetes must not come
    * back at the next start.
    */
-  const put = async (
-    { kept, access, plan: made, isOnDisk = false }: Change,
-    author: PolicyAuthor,
-    event: AuditEvent,
-    accept: Acceptance = {},
-  ): Promise<Plan> => {
-    refuseUnsafe(made, accept);
+  const put = async ({ kept, access, plan: made, isOnDisk = false }: Change, author: Applicant, event: AuditEvent) => {
+    refuseUnsafe(made, author);
     await mesh.take(access);
     const accepted = made.findings.filter(({ kind }) => kind === 'not-known');
     const reason = event.reason ?? `Applied by ${author.by}.`;
@@ -139,7 +134,7 @@ export function createPolicyChanges(
      * @throws MeshpassError `plan_stale`, `plan_refused`, `policy_forbidden`, `store_unavailable`, or an error from
      *   `plan`
      */
-    apply: (kept: AccessTexts, planned: string, author: PolicyAuthor, event: AuditEvent, accept?: Acceptance) =>
+    apply: (kept: AccessTexts, planned: string, author: Applicant, event: AuditEvent) =>
       inTurn(async (decidedBy) => {
         const { run } = author;
         const last = run && (await findNewestRun(store.db, run.of));
@@ -150,7 +145,7 @@ export function createPolicyChanges(
           );
         const { access, plan } = await prove(kept);
         if (plan.id === planned && mesh.inForce() === decidedBy)
-          return await put({ kept, access, plan }, author, event, accept);
+          return await put({ kept, access, plan }, author, event);
         throw stale(
           'The cluster or the access file has changed since this plan was made. Plan again and review the result.',
           { planned, now: plan.id },
@@ -162,17 +157,20 @@ export function createPolicyChanges(
      * @throws MeshpassError `plan_unknown`; `plan_stale` if another file came into force first; or an error from
      *   `apply`
      */
-    rollBack: (version: number, reason: string, author: PolicyAuthor, event: AuditEvent, accept?: Acceptance) =>
+    rollBack: (version: number, reason: string, author: Applicant, event: AuditEvent) =>
       inTurn(async () => {
         const kept = await fileOf(version);
         const { access, plan } = await prove(kept);
         const isOnDisk = version === ON_DISK;
         const what = isOnDisk ? 'Reverted to the file on disk' : `Rolled back to version ${version}`;
         annotateEvent(event, { reason: `${what} by ${author.by}: ${reason}` });
-        return await put({ kept, access, plan, isOnDisk }, author, event, accept);
+        return await put({ kept, access, plan, isOnDisk }, author, event);
       }),
   };
 }
+
+/** An author who applies a file, and whether they accept changes whose effect could not be proved. */
+type Applicant = PolicyAuthor & Acceptance;
 
 interface Change {
   readonly kept: AccessTexts;

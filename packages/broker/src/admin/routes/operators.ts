@@ -15,7 +15,7 @@ import { confirmSignIn } from '../operator/confirm-sign-in.ts';
 import { closeOperatorSessions, signOut } from '../operator/end-sessions.ts';
 import { type AuthorizedRoute, formatOperatorReason, Reason } from '../operator/operator-route.ts';
 import { callerOf } from '../operator/sessions.ts';
-import { signIn } from '../operator/sign-in.ts';
+import { operatorIssuers, signIn } from '../operator/sign-in.ts';
 import type { AdminContext } from '../process.ts';
 
 /**
@@ -56,11 +56,9 @@ export function operatorSignInRoutes(context: AdminContext): readonly Route[] {
       action: 'operator.sign-in',
       authentication: () => undefined,
       handler: async () => {
-        const { trust, operators: named } = context.access();
-        const issuers = trust.issuers.flatMap(({ name, issuer, signIn }) => {
-          if (!signIn || !named) return [];
+        const issuers = operatorIssuers(context.access()).map(({ name, issuer, signIn }) => {
           const { scopes, refresh, consent = true } = signIn;
-          return [{ name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent }];
+          return { name, issuer, client: operatorClientOf(signIn), scopes, refresh, consent };
         });
         return { broker: publicUrl, issuers };
       },

@@ -116,7 +116,7 @@ export function operatorPolicyRoutes(
         const { plan, accept_unknown: acceptUnknown, reason: _, ...kept } = body;
         const by = nameOf(caller);
         annotateEvent(event, { reason: `Applied by ${by}: ${because}` });
-        return described(await changes.apply(kept, plan, { by }, event, { acceptUnknown }));
+        return described(await changes.apply(kept, plan, { by, acceptUnknown }, event));
       },
     ),
     on(
@@ -129,7 +129,7 @@ export function operatorPolicyRoutes(
       },
       async ({ caller, body, event }) => {
         const { version, reason, accept_unknown: acceptUnknown } = body;
-        return described(await changes.rollBack(version, reason, { by: nameOf(caller) }, event, { acceptUnknown }));
+        return described(await changes.rollBack(version, reason, { by: nameOf(caller), acceptUnknown }, event));
       },
     ),
   ];

@@ -17,7 +17,7 @@ import {
   labOnlyPlainHttpIssuers,
   requestIssuer,
 } from '../../../issuers/index.ts';
-import type { OperatorSignInContext } from '../sign-in.ts';
+import { type OperatorSignInContext, operatorIssuers } from '../sign-in.ts';
 
 /** Starts and finishes browser sign-ins. */
 export type BrowserSignIn = ReturnType<typeof createBrowserSignIn>;
@@ -50,12 +50,8 @@ export function createBrowserSignIn(
   http: IssuerHttpOptions,
 ) {
   const configurations = createTtlCache<oidc.Configuration>(() => DISCOVERY_MS, CAPACITY, clock);
-  const issuers = () => {
-    const { trust, operators } = access();
-    return operators ? trust.issuers.flatMap((one) => (one.signIn ? [{ ...one, signIn: one.signIn }] : [])) : [];
-  };
   const known = async (name: string) => {
-    const issuer = issuers().find((one) => one.name === name);
+    const issuer = operatorIssuers(access()).find((one) => one.name === name);
     if (!issuer) throw new MeshpassError('not_found', 'Operators cannot sign in at an issuer with this name.');
     const { signIn, issuer: url } = issuer;
     const client = operatorClientOf(signIn);
@@ -65,7 +61,7 @@ export function createBrowserSignIn(
 
   return {
     /** Returns the names of the issuers that operators can sign in with. */
-    issuers: () => issuers().map(({ name }) => name),
+    issuers: () => operatorIssuers(access()).map(({ name }) => name),
     /**
      * Starts a sign-in.
      * @param request the id of the approval request to show after the sign-in
