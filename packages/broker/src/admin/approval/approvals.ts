@@ -199,19 +199,20 @@ export async function startApprovals(context: ApprovalsContext, acting: AsyncDis
         ).map((one) => describeRequest(one, opens(one.grant)));
       const own = listed(await recentRequests(store, { session_id: session.id }, MOST_OWN), MOST_OWN);
       if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
-      const all = [...book.all()];
-      const pending = all.filter((one) => one.state === 'pending' && context.live.byId(one.session));
       // Emergencies that already have an objection are left out, but a reviewer can still accept them by id.
-      const taken = all
-        .filter(isEmergencyRequest)
-        .filter(({ emergency: { state } }) => state === 'open' || state === 'overdue');
-      const toAnswer = await listIfAvailable(() => listAnswerableRequests(parts, session.attestation, pending));
-      const toReview = await listIfAvailable(() => listAnswerableRequests(parts, session.attestation, taken));
-      const incomplete = toAnswer.incomplete ?? toReview.incomplete;
+      const waiting = [...book.all()].filter((one) =>
+        one.emergency
+          ? one.emergency.state === 'open' || one.emergency.state === 'overdue'
+          : one.state === 'pending' && context.live.byId(one.session),
+      );
+      const { all, incomplete } = await listIfAvailable(() =>
+        listAnswerableRequests(parts, session.attestation, waiting),
+      );
+      const { answer = [], review = [] } = Object.groupBy(all, (one) => (one.emergency ? 'review' : 'answer'));
       return {
         own,
-        to_answer: listed(toAnswer.all, MOST_TO_ANSWER),
-        to_review: listed(toReview.all, MOST_TO_ANSWER),
+        to_answer: listed(answer, MOST_TO_ANSWER),
+        to_review: listed(review, MOST_TO_ANSWER),
         ...(incomplete !== undefined && { incomplete }),
         requestable: takeWithinSize(requestableGrants(parts, live, opens), MAX_LIST_BYTES * 2),
       };
