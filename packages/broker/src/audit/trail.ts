@@ -53,17 +53,16 @@ export function createAuditTrail(options: AuditTrailOptions) {
 }
 
 async function readPage({ db }: Store, { after, limit, last, session, decision }: z.infer<typeof AuditQuery>) {
-  let query = db
+  const rows = await db
     .selectFrom('audit')
     .selectAll()
     .where('seq', '>', String(after))
     // Omit pruned rows even if they have not been deleted yet.
-    .where('seq', '>', sql<string>`(select coalesce(max(size), 0) from audit_cuts)`);
-  if (session !== undefined) query = query.where('session_id', '=', session);
-  if (decision !== undefined) query = query.where('id', '=', decision);
-  const rows =
-    last === undefined
-      ? await query.orderBy('seq').limit(limit).execute()
-      : (await query.orderBy('seq', 'desc').limit(last).execute()).reverse();
-  return rows.map(toSealedRow);
+    .where('seq', '>', sql<string>`(select coalesce(max(size), 0) from audit_cuts)`)
+    .$if(session !== undefined, (query) => query.where('session_id', '=', session!))
+    .$if(decision !== undefined, (query) => query.where('id', '=', decision!))
+    .orderBy('seq', last === undefined ? 'asc' : 'desc')
+    .limit(last ?? limit)
+    .execute();
+  return (last === undefined ? rows : rows.reverse()).map(toSealedRow);
 }

@@ -93,11 +93,11 @@ export function pageRoutes(context: PageContext): readonly AuthorizedRoute[] {
         refusal: toConfirm,
         read: formReader(origin, AnswerForm),
       },
-      async ({ caller: { attestation }, params: { id = '' }, body, event }) => {
-        if (!attestation || !ApprovalId.safeParse(id).success) throw unknown(id.slice(0, 24));
+      async ({ caller, params: { id = '' }, body, event }) => {
+        if (!ApprovalId.safeParse(id).success) throw unknown(id.slice(0, 24));
         const reviews = body.decision === 'accept' || body.decision === 'object';
         if (reviews) annotateEvent(event, { action: 'approval.review' });
-        await approvals.answer({ attestation, via: 'page' }, orderOf(id, body), event);
+        await approvals.answer({ attestation: caller.attestation!, via: 'page' }, orderOf(id, body), event);
         return seeOther(`${LIST}/${id}`);
       },
     ),

@@ -6,6 +6,7 @@
 
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import { pageUrl } from '@meshpass/identity/documentation/url';
+import { sql } from 'kysely';
 import type { Db } from '../../store/index.ts';
 import { isCheckpointInForce, keyForEpoch, latestEpoch, readStoredRestores } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
@@ -14,11 +15,6 @@ import { rowHash } from '../log/chain.ts';
 import { buildLogTree, rowsAfter } from '../log/rows.ts';
 
 export type VerifiedLog = Awaited<ReturnType<typeof verifyStoredLog>>;
-
-export interface LogFault {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
 
 /** How many of the most recent rows to verify at every start. Use `audit verify` to verify all rows. */
 const READ_AGAIN = 5_000;
@@ -67,7 +63,7 @@ export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoint
     inForce,
     /** Whether the store has never been used. */
     isNew,
-    fault: undefined as LogFault | undefined,
+    fault: undefined as { readonly code: ErrorCode; readonly message: string } | undefined,
   };
   const fault = (code: ErrorCode, message: string) => ({ ...judged, fault: { code, message } });
 
@@ -103,16 +99,10 @@ export async function findLogFault(db: Db, key: AuditKey, known: KnownCheckpoint
 
 /** Whether the store has been used. A broker writes an audit row before it writes to any of these tables. */
 async function hasHistory(db: Db): Promise<boolean> {
-  for (const table of ['sessions', 'access_versions', 'audit_cuts'] as const)
-    if (
-      await db
-        .selectFrom(table)
-        .select((eb) => eb.lit(1).as('one'))
-        .limit(1)
-        .executeTakeFirst()
-    )
-      return true;
-  return false;
+  const { rows } = await sql<{ used: boolean }>`
+    select exists (select from sessions) or exists (select from access_versions) or exists (select from audit_cuts)
+    as used`.execute(db);
+  return rows[0]!.used;
 }
 
 /**

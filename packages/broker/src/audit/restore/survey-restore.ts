@@ -41,6 +41,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   const { end, agreed, time } = await walk(db, roots, key);
   const kept = end.size;
   const signed = newest?.checkpoint.size;
+  const live = await db.selectFrom('sessions').select('id').where('closed_at', 'is', null).execute();
   const access = await db
     .selectFrom('access_versions')
     .selectAll()
@@ -59,7 +60,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
     invalid,
     ...restoreGap(restore),
     /** The number of live sessions in the store, all of which will end. */
-    liveSessions: await countLive(db),
+    liveSessions: live.length,
     /** The access file version that will be in force, if access files are applied by a plan. */
     access: access && { version: access.version, time: access.time.toISOString(), appliedBy: access.applied_by },
     /** The epoch of the log after the restore. */
@@ -95,13 +96,4 @@ async function walk(db: Db, roots: ReadonlyMap<number, ReadonlySet<string>>, { v
     if (signed && isIntact) agreed = tree.size();
   }
   return { end: tree.state(), agreed, time };
-}
-
-async function countLive(db: Db): Promise<number> {
-  const { count } = await db
-    .selectFrom('sessions')
-    .select((eb) => eb.fn.countAll().as('count'))
-    .where('closed_at', 'is', null)
-    .executeTakeFirstOrThrow();
-  return Number(count);
 }
