@@ -9,10 +9,10 @@ import type { ApprovalAnswerBody, ApprovalReviewBody } from '@meshpass/identity/
 import { approverMemberships, withFreshMemberships } from '../../attest/index.ts';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
+import { requireApprovalOffer } from './ask.ts';
 import type { ApprovalParts, Approver } from './parts.ts';
 import { comparePeople, createIdentityLinker, type Identity, identitiesOf, refuseSelfApproval } from './people.ts';
-import { requireApprovalOffer, unknown } from './refusals.ts';
-import { type Answer, type GrantRequest, grantDurationSeconds, isEmergencyRequest } from './request.ts';
+import { type Answer, type GrantRequest, grantDurationSeconds, isEmergencyRequest, unknown } from './request.ts';
 
 /** How many times GitHub is queried for one decision if the access file keeps changing. */
 const MAX_LOOKS = 5;

@@ -24,8 +24,14 @@ import {
   takeWithinSize,
 } from './overview.ts';
 import type { ApprovalParts, ApprovalsContext, Approver } from './parts.ts';
-import { unknown } from './refusals.ts';
-import { describeRequest, type GrantRequest, isEmergencyRequest, isOpenRequest, needsReview } from './request.ts';
+import {
+  describeRequest,
+  type GrantRequest,
+  isEmergencyRequest,
+  isOpenRequest,
+  needsReview,
+  unknown,
+} from './request.ts';
 import { allowMessageReuse, deleteOldRequests, readOpenRequests, recentRequests } from './rows.ts';
 import { createDeliveryRows, createWebhookDelivery, monotonicClock } from './webhook/deliver.ts';
 import { receive } from './webhook/receive.ts';

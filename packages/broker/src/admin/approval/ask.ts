@@ -1,7 +1,7 @@
 /** Creates requests for grants that need an approval. */
 import { type Approval, approverEntry, isPerson } from '@meshpass/access';
 import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
-import { MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { ApprovalRequestBody, RequestableGrant } from '@meshpass/identity/approval';
 import { formatDuration, plainText } from '@meshpass/identity/text';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
@@ -10,7 +10,6 @@ import { grantsOf, type Live } from '../../core/index.ts';
 import { emergencyBarReason } from './emergency.ts';
 import type { ApprovalParts } from './parts.ts';
 import { findMissingSignIn, identitiesOf } from './people.ts';
-import { requireApprovalOffer } from './refusals.ts';
 import { buildRequest, type GrantRequest, grantDurationSeconds, isOpenRequest } from './request.ts';
 
 /** How many seconds a request may remain unanswered before it expires. */
@@ -72,6 +71,24 @@ export function requestableGrants(
 /** Appends a hint to the text. Agents reject line breaks, so multi-line expressions are joined into a single line. */
 function withHint(text: string, hint: string | undefined): string {
   return plainText(text.replace(/\s+/g, ' ').trim()) + (hint === undefined ? '' : `. ${hint}`);
+}
+
+/**
+ * Returns the approval that the access file in force requires before a person can have a grant.
+ * @throws MeshpassError `approval_not_offered`
+ */
+export function requireApprovalOffer(
+  { mesh, authorize, clock }: ApprovalParts,
+  attestation: Attestation,
+  name: string,
+) {
+  const { requestable } = authorize(attestation, mesh.access(), toUnixSeconds(clock));
+  const found = requestable.find(({ grant }) => grant.name === name);
+  if (found) return found.approval;
+  throw new MeshpassError(
+    'approval_not_offered',
+    `The access file does not allow you to request the grant ${name}. Run meshpass requests to list the grants that you can request.`,
+  );
 }
 
 /**

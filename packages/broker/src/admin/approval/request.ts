@@ -1,6 +1,6 @@
 /** Defines approval requests and their answers as plain data, and converts them to their API representation. */
 import type { Approval, Who } from '@meshpass/access';
-import type { Attestation } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { ApprovalRequest, EmergencyReview, ReviewState } from '@meshpass/identity/approval';
 import type { Identity } from './people.ts';
 
@@ -105,4 +105,12 @@ function describeDecision<One extends Answer | Review>(one: One) {
  */
 export function grantDurationSeconds(approval: Approval, wanted: number | undefined): number {
   return Math.min(wanted ?? approval.for, approval.max);
+}
+
+/** Creates the error for an id that does not refer to an open request. */
+export function unknown(id: string): MeshpassError {
+  return new MeshpassError(
+    'approval_unknown',
+    `There is no open request ${id}. It may have been answered or have ended.`,
+  );
 }

@@ -104,15 +104,8 @@ function refuseStale({ claims: { iat } }: Attestation, before: Attestation, give
  * (OpenID Connect Core section 12.2), and a later logout needs them to find the session.
  */
 function continued(before: Attestation, now: Attestation): Attestation {
-  const { sid, auth_time: since } = before.claims;
-  const { auth_time: said } = now.claims;
-  const times = [since, said].filter((one) => typeof one === 'number');
-  return {
-    ...now,
-    claims: {
-      ...now.claims,
-      ...(now.claims.sid === undefined && sid !== undefined && { sid }),
-      ...(times.length > 0 && { auth_time: Math.min(...times) }),
-    },
-  };
+  const { sid } = before.claims;
+  const times = [before, now].map(({ claims }) => claims.auth_time).filter((one) => typeof one === 'number');
+  const kept = { ...(sid !== undefined && { sid }), ...now.claims };
+  return { ...now, claims: { ...kept, ...(times.length > 0 && { auth_time: Math.min(...times) }) } };
 }

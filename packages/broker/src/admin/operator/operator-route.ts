@@ -56,7 +56,11 @@ export function operatorRoutes(authentication: OperatorAuthentication) {
         annotateEvent(event, { rule: authorizeAction(action, call.caller) });
         const because = reasonOf(call.body);
         if (because !== undefined) annotateEvent(event, { detail: { because } });
-        if (actionRequirements(action).destructive && because === undefined) throw reasonRequired(action);
+        if (actionRequirements(action).destructive && because === undefined)
+          throw new MeshpassError(
+            'operator_reason_required',
+            `${action} requires a reason for the audit log: add --reason.`,
+          );
         return await handler({ ...call, because });
       },
     });
@@ -67,10 +71,6 @@ export function operatorRoutes(authentication: OperatorAuthentication) {
 function reasonOf(body: unknown): string | undefined {
   const reason = (body as { reason?: unknown } | undefined)?.reason;
   return typeof reason === 'string' && reason.trim() !== '' ? reason : undefined;
-}
-
-function reasonRequired(action: OperatorAction): MeshpassError {
-  return new MeshpassError('operator_reason_required', `${action} requires a reason for the audit log: add --reason.`);
 }
 
 /** Formats the `reason` of an audit event, such as `Mona (okta:00u1) requested it: left the team.` */

@@ -186,13 +186,13 @@ function expiryOf(token: string): number | undefined {
 }
 
 function refuseWithoutRole(who: Omit<Proven, 'replay'>, access: Access): void {
-  const decided = currentRoles(who, access);
-  if (decided.roles.length > 0) return;
+  const { roles, refusals } = currentRoles(who, access);
+  if (roles.length > 0) return;
   throw new MeshpassError(
     'operator_no_role',
     `You signed in, but no entry under "operators" in the access file gives you a role. Ask ${access.contact ?? 'its owners'}.`,
     {
-      detail: { reason: decided.refusals.join('; ') },
+      detail: { reason: refusals.join('; ') },
       ...(access.contact !== undefined && { members: { contact: access.contact } }),
     },
   );

@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { annotateEvent } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { readBody, readInput } from '../../http/index.ts';
-import { unknown } from '../approval/refusals.ts';
+import { unknown } from '../approval/request.ts';
 import { may, nameOf, type OperatorCaller } from '../operator/caller.ts';
 import { signOut } from '../operator/end-sessions.ts';
 import { type AuthorizedRoute, operatorRoutes, Reason } from '../operator/operator-route.ts';
