@@ -35,16 +35,15 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   const keys = keysPinned ? options.keys! : header.keys.map(parseVerifier);
   const { size: before } = header.start;
   const problems: Problem[] = [];
+  const found = (kind: Problem['kind'], message: string) => {
+    problems.push({ kind, message });
+  };
   const claims: SignedTreeHead[] = [];
   const { restores, problem: unread } = readRestores(header.restores, keys);
-  if (unread !== undefined)
-    problems.push({ kind: 'restore', message: `Cannot verify the restores in the export: ${unread}.` });
+  if (unread !== undefined) found('restore', `Cannot verify the restores in the export: ${unread}.`);
   const latest = latestEpoch(restores);
   if (epochOf(keys, header.origin) !== latest && unread === undefined)
-    problems.push({
-      kind: 'restore',
-      message: `The log's origin is ${header.origin}, but no restore was declared for it.`,
-    });
+    found('restore', `The log's origin is ${header.origin}, but no restore was declared for it.`);
   const claim = (note: string, label: string, isCut = false, mayBeEarlier = true): Checkpoint | undefined => {
     const read = readCheckpoint(note, keys);
     const problem =
@@ -56,7 +55,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
             ? `it is ${isCut ? 'not ' : ''}a cut`
             : undefined;
     if ('problem' in read || problem !== undefined) {
-      problems.push({ kind: 'unsigned', message: `${label} is not valid: ${problem}` });
+      found('unsigned', `${label} is not valid: ${problem}`);
       return undefined;
     }
     claims.push({ label, size: read.size, root: read.root, isDeclared: isExplainedByRestore(read, restores) });
@@ -72,27 +71,26 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   for (const { note, label } of options.anchored ?? []) {
     const anchor = claim(note, label);
     if (anchor && anchor.size < before)
-      problems.push({
-        kind: 'unverifiable',
-        message: `${label} covers the first ${anchor.size} rows, but the export lacks the rows up to ${before}.`,
-      });
+      found(
+        'unverifiable',
+        `${label} covers the first ${anchor.size} rows, but the export lacks the rows up to ${before}.`,
+      );
   }
   const cut = readCut();
-  if (cut && cut.size !== before)
-    problems.push({ kind: 'cut', message: `The cut is at row ${cut.size}, but the rows start after ${before}.` });
+  if (cut && cut.size !== before) found('cut', `The cut is at row ${cut.size}, but the rows start after ${before}.`);
 
   function readCut(): { readonly size: number } | undefined {
     if (header.cut === null) return undefined;
     if (isOfLostKey(header.cut)) return parseUnverifiedNote(header.cut);
     const signed = claim(header.cut, 'The cut', true);
     if (signed && !isCheckpointInForce(signed, restores) && !isUnproven(signed.size, restores))
-      problems.push({ kind: 'cut', message: 'The cut was signed before a restore that dropped its rows.' });
+      found('cut', 'The cut was signed before a restore that dropped its rows.');
     return signed;
   }
 
   const followed = await verifyRows(log, claims, closing?.size);
   if (cut && !followed.prunes.has(cut.size))
-    problems.push({ kind: 'cut', message: `No row records that the rows up to ${cut.size} were pruned.` });
+    found('cut', `No row records that the rows up to ${cut.size} were pruned.`);
   const all = [...problems, ...followed.problems, ...restoreProblems(restores, followed, before)];
   return {
     ok: all.length === 0,
