@@ -23,4 +23,4 @@ export { deleteOldLosses, persistLosses } from './github/stored-losses.ts';
 export type { ReadGithub } from './github/api.ts';
 export { encodePathSegment, isTeamById, MAX_PAGE_BYTES, parseGithubResponse } from './github/api.ts';
 export { approverMemberships, withFreshMemberships } from './github/approvers.ts';
-export { createMembershipQueries, type MembershipQuery, organizationOf } from './github/memberships.ts';
+export { createMembershipQueries, organizationOf } from './github/memberships.ts';
