@@ -15,14 +15,14 @@ import { createPolicyChanges } from './policy/change.ts';
 import { createProver, WATCH_LIMIT_MS } from './policy/prover.ts';
 import { createPolicyRecorder } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
-import type { AdminContext, AdminProcess } from './process.ts';
+import type { AdminProcess } from './process.ts';
 import { adminRoutes } from './routes/admin.ts';
 import { approvalRoutes, approvalWebhookRoutes, operatorApprovalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { drillRoutes } from './routes/drill.ts';
 import { operatorSignInRoutes, operatorsRoutes } from './routes/operators.ts';
 import { pageRoutes } from './routes/page.ts';
-import { type PageContext, pageSignInRoutes } from './routes/page-sign-in.ts';
+import { pageSignInRoutes } from './routes/page-sign-in.ts';
 import { operatorPolicyRoutes, policyRoutes } from './routes/policy.ts';
 import { trustRoutes } from './routes/trust.ts';
 
@@ -112,7 +112,11 @@ export async function startAdmin(
   });
   const on = operatorRoutes(operators.authentication);
   const context = { ...signIns, operators, on, approvals, sessions, store, trail, mesh, signer };
-  const page = pageOf(context, config.operatorUrl);
+  // Browsers reach the page only at its own origin, and only if they can sign in there.
+  const { operatorUrl: origin } = config;
+  const http = given.operators?.http;
+  const page = origin !== undefined &&
+    http && { ...context, origin, browserSignIn: createBrowserSignIn(context, origin, http) };
   const changes = given.policy && createPolicyChanges(given.policy.mesh, prover, store, audit);
   const authorOf = given.policy?.authorOf;
   metrics.measure({
@@ -139,11 +143,4 @@ export async function startAdmin(
     /** Ends the operator sessions affected by a logout. */
     signOut: (out: VerifiedLogout, origin: Origin) => signOutOperators(signIns, out, origin),
   };
-}
-
-/** Returns the page's context, or undefined if browsers cannot reach it. */
-function pageOf(context: AdminContext, origin: string | undefined): PageContext | undefined {
-  const http = context.proofs?.http;
-  if (origin === undefined || !http) return undefined;
-  return { ...context, origin, browserSignIn: createBrowserSignIn(context, origin, http) };
 }
