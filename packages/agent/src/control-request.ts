@@ -2,8 +2,13 @@
  * Defines the requests on the control socket. The agent loads this schema with the first request, because the socket
  * opens before the rest of the agent is loaded.
  */
+import type {
+  ApprovalAnswerBody,
+  ApprovalRequestBody,
+  ApprovalReviewBody,
+  EmergencyAccessBody,
+} from '@meshpass/identity/approval';
 import { z } from 'zod';
-import { type ApprovalsCommand, isApprovalsCommand } from './approvals/command.ts';
 
 const text = z.string();
 
@@ -27,6 +32,29 @@ export const ControlRequest = z.discriminatedUnion('command', [
     command: z.literal('explain'),
     call: z.object({ host: text, port: z.number(), method: text, path: text, headers: z.record(text, text) }),
   }),
-  z.object({ command: z.literal('approvals'), approvals: z.custom<ApprovalsCommand>(isApprovalsCommand) }),
+  /** Lists what this session may request and answer. `own` only lists the session's own requests. */
+  z.object({ command: z.literal('approvals'), scope: z.literal('own').optional() }),
+  /** Sends a change to the broker, which validates its content (see `ApprovalsChange`). */
+  z.object({
+    command: z.literal('approvals-change'),
+    path: z.enum([
+      '/approvals',
+      '/approvals/emergency',
+      '/approvals/review',
+      '/approvals/withdraw',
+      '/approvals/answer',
+    ]),
+    body: z.record(text, z.unknown()),
+  }),
 ]);
 export type ControlRequest = z.infer<typeof ControlRequest>;
+
+/** A change of an approval request: the broker's route, and the request body that it expects. */
+export type ApprovalsChange =
+  | { readonly path: '/approvals'; readonly body: ApprovalRequestBody }
+  | { readonly path: '/approvals/emergency'; readonly body: EmergencyAccessBody }
+  | { readonly path: '/approvals/withdraw'; readonly body: { readonly id: string } }
+  | ApprovalsAnswer;
+export type ApprovalsAnswer =
+  | { readonly path: '/approvals/review'; readonly body: ApprovalReviewBody }
+  | { readonly path: '/approvals/answer'; readonly body: ApprovalAnswerBody };

@@ -8,7 +8,6 @@ import { getCACertificates } from 'node:tls';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
-import { APPROVAL_PATHS } from './approvals/command.ts';
 import type { AgentConfig } from './control/config.ts';
 import { serveControl } from './control/control.ts';
 import { readCa } from './control/read-ca.ts';
@@ -24,7 +23,6 @@ import type { ListInterfaces, NameResolver } from './proxy/outside-address.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import type { Change } from './session/credential-manager.ts';
 import { type HostEnvironment, hostEnvironment } from './session/discover.ts';
-import { isSignInRequest, runSignInCommand } from './sign-in/commands.ts';
 import type { SignInPrompt } from './sign-in/device-flow.ts';
 import { selectProofSource } from './sign-in/source.ts';
 import { mayListenOn as mayListen } from './xds/low-ports.ts';
@@ -59,6 +57,8 @@ export interface AgentDependencies {
 const FIRST_CONFIGURATION = 15_000;
 /** How often a pending sign-in checks whether the agent has ended, in milliseconds. */
 const SIGN_IN_TURN = 1_000;
+/** The maximum time to wait for a sign-in, in milliseconds. It is shorter than the timeout of the control socket. */
+const SIGN_IN_PATIENCE = 15_000;
 /** The maximum time to wait for the session to end, in milliseconds. */
 const LONGEST_GOODBYE = 3_000;
 /**
@@ -134,11 +134,8 @@ async function start(
   });
   const { SessionChannel } = await import('./channel/session-channel.ts');
   const report = new RefusalReport();
-  const {
-    createIssuerRequester: askIssuer,
-    createSignInBrokerClient: signInBroker,
-    SignIns,
-  } = await import('./sign-in/index.ts');
+  const { createIssuerRequester: askIssuer } = await import('./sign-in/issuer-http.ts');
+  const { createSignInBrokerClient: signInBroker, SignIns } = await import('./sign-in/sign-ins.ts');
   const signIns = new SignIns({
     broker: signInBroker(client),
     ask: askIssuer(ca),
@@ -319,31 +316,35 @@ async function start(
       setImmediate(() => toldToEnd.abort());
       return { pid: process.pid };
     }
-    if (isSignInRequest(request)) return runSignInCommand(signIns, request);
-    if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting. Try again in a moment.');
+    const isSignIn = request.command.startsWith('sign-');
+    if (readyAfter === 0 && !isSignIn)
+      throw new MeshpassError('agent_not_running', 'The agent is starting. Try again in a moment.');
     switch (request.command) {
+      case 'sign-in':
+        return signIns.begin(request.issuer);
+      case 'sign-in-result':
+        return { done: await signIns.result(request.issuer, SIGN_IN_PATIENCE) };
+      case 'sign-out':
+        return { signedOut: await signIns.signOut(request.issuer) };
+      case 'sign-in-lacking':
+        return { lacking: (await signIns.ofSession()).lacking };
       case 'status':
         return status();
       case 'env':
         return environment(request.container === true);
       case 'token':
         return manager.idToken(request.audience);
+      // The broker makes all decisions. Commands go through the agent because only the agent has the session's key.
       case 'approvals': {
-        // The broker makes all decisions. Commands go through the agent because only the agent has the session's key.
-        const { ApprovalRequest, ApprovalsResponse } = await import('@meshpass/identity/approval');
-        const { approvals: command } = request;
+        const { ApprovalsResponse } = await import('@meshpass/identity/approval');
+        const path = request.scope === undefined ? '/approvals' : `/approvals?scope=${request.scope}`;
+        return client.call({ method: 'GET', path, accessToken: manager.credentials.accessToken }, ApprovalsResponse);
+      }
+      case 'approvals-change': {
+        const { ApprovalRequest } = await import('@meshpass/identity/approval');
+        const { path, body: json } = request;
         const { accessToken } = manager.credentials;
-        if (command.act !== 'list') {
-          const order = {
-            method: 'POST',
-            path: APPROVAL_PATHS[command.act],
-            accessToken,
-            json: command.order,
-          } as const;
-          return client.call(order, ApprovalRequest);
-        }
-        const path = command.scope === undefined ? '/approvals' : `/approvals?scope=${command.scope}`;
-        return client.call({ method: 'GET', path, accessToken }, ApprovalsResponse);
+        return client.call({ method: 'POST', path, accessToken, json }, ApprovalRequest);
       }
       case 'kubernetes':
         return kubernetes.credential(request.grant);

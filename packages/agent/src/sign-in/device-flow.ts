@@ -7,7 +7,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { type IssuerRequester, signInFailedError } from './issuer-http.ts';
+import { type IssuerHttpResponse, type IssuerRequester, signInFailedError } from './issuer-http.ts';
 
 /** Instructions that tell the user how to sign in. */
 export interface SignInPrompt {
@@ -24,19 +24,6 @@ export interface SignInPrompt {
 export interface IssuerTokens {
   readonly idToken: string;
   readonly refreshToken: string | undefined;
-}
-
-export interface Endpoints {
-  readonly device: string;
-  readonly token: string;
-  readonly revocation: string | undefined;
-}
-
-export interface DeviceFlow {
-  readonly prompt: SignInPrompt;
-  readonly deviceCode: string;
-  /** The polling interval, in milliseconds. */
-  readonly interval: number;
 }
 
 const httpsUrl = z
@@ -65,124 +52,121 @@ const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 /** How many milliseconds are added to the polling interval for each `slow_down` (RFC 8628 section 3.5). */
 const SLOW_DOWN = 5_000;
 
+export type IssuerClient = Awaited<ReturnType<typeof createIssuerClient>>;
+
 /**
- * Fetches the issuer's discovery document (OpenID Connect Discovery 1.0 section 4).
+ * Creates a client for an issuer, whose endpoints it looks up in the issuer's discovery document (OpenID Connect
+ * Discovery 1.0 section 4).
+ * @param now returns the current time in Unix milliseconds
  * @throws MeshpassError agent_sign_in_failed
  */
-export async function discoverEndpoints(offer: SignInOffer, ask: IssuerRequester): Promise<Endpoints> {
-  const base = offer.issuer.replace(/\/$/, '');
-  const { status, json } = await ask(`${base}/.well-known/openid-configuration`);
+export async function createIssuerClient(offer: SignInOffer, ask: IssuerRequester, now: () => number) {
+  const { name, client_id } = offer;
+  const { device, token, revocation } = await discoverEndpoints(offer, ask);
+  return {
+    name,
+    /**
+     * Starts the device flow.
+     * @param nonce the nonce that binds the ID token to the session's key
+     * @throws MeshpassError agent_sign_in_failed
+     */
+    async begin(nonce: string) {
+      const { status, json } = await ask(device, { client_id, scope: offer.scopes.join(' '), nonce });
+      const read = DeviceAuthorization.safeParse(json);
+      if (status !== 200 || !read.success)
+        throw signInFailedError(`${name} refused to start the sign-in (${failureOf(json)})`);
+      const { device_code: deviceCode, user_code: userCode, interval, expires_in: seconds, ...uris } = read.data;
+      const complete = uris.verification_uri_complete;
+      const prompt: SignInPrompt = {
+        issuer: name,
+        userCode,
+        verificationUri: uris.verification_uri,
+        ...(complete !== undefined && { verificationUriComplete: complete }),
+        expiresAt: now() + seconds * 1000,
+      };
+      return { prompt, deviceCode, interval: interval * 1000 };
+    },
+    /**
+     * Polls the issuer until the user has accepted or declined the sign-in.
+     * @param flow the result of `begin`, with the polling interval in milliseconds
+     * @param pause waits for the given number of milliseconds, or throws if the result is no longer needed
+     * @throws MeshpassError agent_sign_in_refused if the user or the provider denied the sign-in or the code has
+     *   expired, or agent_sign_in_failed
+     */
+    async finish(
+      { prompt, deviceCode, interval }: { prompt: SignInPrompt; deviceCode: string; interval: number },
+      pause: (ms: number) => Promise<void>,
+    ): Promise<IssuerTokens> {
+      const form = { grant_type: DEVICE_CODE, device_code: deviceCode, client_id };
+      for (let wait = interval; now() < prompt.expiresAt; ) {
+        await pause(wait);
+        // After a connection failure, RFC 8628 section 3.5 requires the client to poll more slowly.
+        const answer = await ask(token, form).catch(() => undefined);
+        if (answer?.status === 200) return readTokens(name, answer.json);
+        wait += slowDownAfter(answer, name);
+      }
+      throw notCompleted(name);
+    },
+    /**
+     * Obtains a fresh ID token (OpenID Connect Core section 12).
+     * @returns undefined if the provider refuses. The user may have signed out or been disabled there, or the refresh
+     *   token may be too old
+     * @throws MeshpassError agent_sign_in_failed if the provider is unreachable
+     */
+    async refresh(refreshToken: string): Promise<IssuerTokens | undefined> {
+      const { status, json } = await ask(token, {
+        grant_type: 'refresh_token',
+        refresh_token: refreshToken,
+        client_id,
+      });
+      if (status === 200) {
+        const tokens = readTokens(name, json);
+        // If the response contains no new refresh token, the old one remains valid (RFC 6749 section 6).
+        return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
+      }
+      if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
+      throw signInFailedError(`${name} responded with ${status}`);
+    },
+    /** Revokes a refresh token that is no longer needed (RFC 7009). This function never throws. */
+    async revoke(refreshToken: string): Promise<void> {
+      if (revocation === undefined) return;
+      const form = { token: refreshToken, token_type_hint: 'refresh_token', client_id };
+      await ask(revocation, form).catch(() => {}); // the token expires on its own
+    },
+  };
+}
+
+async function discoverEndpoints({ name, issuer }: SignInOffer, ask: IssuerRequester) {
+  const { status, json } = await ask(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`);
   const read = Discovery.safeParse(json);
-  if (status !== 200 || !read.success) throw signInFailedError(`${offer.name} has no usable discovery document`);
+  if (status !== 200 || !read.success) throw signInFailedError(`${name} has no usable discovery document`);
   // Section 4.3 requires an exact match. Otherwise, the document belongs to a different issuer.
-  if (read.data.issuer !== offer.issuer)
-    throw signInFailedError(`the discovery document of ${offer.name} belongs to a different issuer`);
+  if (read.data.issuer !== issuer)
+    throw signInFailedError(`the discovery document of ${name} belongs to a different issuer`);
   const { device_authorization_endpoint: device, token_endpoint: token, revocation_endpoint: revocation } = read.data;
-  if (device === undefined) throw signInFailedError(`${offer.name} does not support the device flow (RFC 8628)`);
+  if (device === undefined) throw signInFailedError(`${name} does not support the device flow (RFC 8628)`);
   return { device, token, revocation };
 }
 
 /**
- * Starts the device flow.
- * @param nonce the nonce that binds the ID token to the session's key
- * @throws MeshpassError agent_sign_in_failed
+ * Handles a response without tokens.
+ * @param answer the response, or undefined if the connection failed
+ * @returns the number of milliseconds by which to extend the polling interval
+ * @throws MeshpassError agent_sign_in_refused or agent_sign_in_failed if there is no point in polling again
  */
-export async function beginDeviceFlow(
-  offer: SignInOffer,
-  { device }: Endpoints,
-  nonce: string,
-  { ask, now }: { readonly ask: IssuerRequester; readonly now: () => number },
-): Promise<DeviceFlow> {
-  const form = { client_id: offer.client_id, scope: offer.scopes.join(' '), nonce };
-  const { status, json } = await ask(device, form);
-  const read = DeviceAuthorization.safeParse(json);
-  if (status !== 200 || !read.success)
-    throw signInFailedError(`${offer.name} refused to start the sign-in (${failureOf(json)})`);
-  const { device_code: deviceCode, user_code: userCode, interval, expires_in: seconds, ...uris } = read.data;
-  return {
-    prompt: {
-      issuer: offer.name,
-      userCode,
-      verificationUri: uris.verification_uri,
-      ...(uris.verification_uri_complete !== undefined && { verificationUriComplete: uris.verification_uri_complete }),
-      expiresAt: now() + seconds * 1000,
-    },
-    deviceCode,
-    interval: interval * 1000,
-  };
+function slowDownAfter(answer: IssuerHttpResponse | undefined, name: string): number {
+  const error = answer ? failureOf(answer.json) : 'slow_down';
+  if (error === 'slow_down') return SLOW_DOWN;
+  if (error === 'access_denied') throw refused(`the sign-in at ${name} was denied`);
+  if (error === 'expired_token') throw notCompleted(name);
+  if (error !== 'authorization_pending' && answer!.status < 500)
+    throw signInFailedError(`${name} responded with ${error}`);
+  return 0;
 }
 
-/**
- * Polls the issuer until the user has accepted or declined the sign-in.
- * @param pause waits for the given number of milliseconds, or throws if the result is no longer needed
- * @throws MeshpassError agent_sign_in_refused if the user or the provider denied the sign-in or the code has expired,
- *   or agent_sign_in_failed
- */
-export async function finishDeviceFlow(
-  offer: SignInOffer,
-  { token }: Endpoints,
-  flow: DeviceFlow,
-  {
-    ask,
-    now,
-    pause,
-  }: { readonly ask: IssuerRequester; readonly now: () => number; readonly pause: (ms: number) => Promise<void> },
-): Promise<IssuerTokens> {
-  let { interval } = flow;
-  while (now() < flow.prompt.expiresAt) {
-    await pause(interval);
-    const form = { grant_type: DEVICE_CODE, device_code: flow.deviceCode, client_id: offer.client_id };
-    // After a connection failure, RFC 8628 section 3.5 requires the client to poll more slowly.
-    const answer = await ask(token, form).catch(() => undefined);
-    if (answer?.status === 200) return readTokens(offer, answer.json);
-    const error = answer ? failureOf(answer.json) : 'slow_down';
-    if (error === 'slow_down') interval += SLOW_DOWN;
-    else if (error === 'access_denied') throw refused(`the sign-in at ${offer.name} was denied`);
-    else if (error === 'expired_token') break;
-    else if (error !== 'authorization_pending' && answer!.status < 500)
-      throw signInFailedError(`${offer.name} responded with ${error}`);
-  }
-  throw refused(`the sign-in at ${offer.name} was not completed in time`);
-}
-
-/**
- * Obtains a fresh ID token (OpenID Connect Core section 12).
- * @returns undefined if the provider refuses. The user may have signed out or been disabled there, or the refresh
- *   token may be too old
- * @throws MeshpassError agent_sign_in_failed if the provider is unreachable
- */
-export async function refreshTokens(
-  offer: SignInOffer,
-  { token }: Endpoints,
-  refreshToken: string,
-  ask: IssuerRequester,
-): Promise<IssuerTokens | undefined> {
-  const form = { grant_type: 'refresh_token', refresh_token: refreshToken, client_id: offer.client_id };
-  const { status, json } = await ask(token, form);
-  if (status === 200) {
-    const tokens = readTokens(offer, json);
-    // If the response contains no new refresh token, the old one remains valid (RFC 6749 section 6).
-    return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
-  }
-  if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
-  throw signInFailedError(`${offer.name} responded with ${status}`);
-}
-
-/** Revokes a refresh token that is no longer needed (RFC 7009). This function never throws. */
-export async function revokeToken(
-  offer: SignInOffer,
-  { revocation }: Endpoints,
-  token: string,
-  ask: IssuerRequester,
-): Promise<void> {
-  if (revocation === undefined) return;
-  const form = { token, token_type_hint: 'refresh_token', client_id: offer.client_id };
-  await ask(revocation, form).catch(() => {}); // the token expires on its own
-}
-
-function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
+function readTokens(name: string, json: unknown): IssuerTokens {
   const read = Tokens.safeParse(json);
-  if (!read.success) throw signInFailedError(`${offer.name} did not return an ID token`);
+  if (!read.success) throw signInFailedError(`${name} did not return an ID token`);
   return { idToken: read.data.id_token, refreshToken: read.data.refresh_token };
 }
 
@@ -190,6 +174,10 @@ function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
 function failureOf(json: unknown): string {
   const read = Failure.safeParse(json);
   return read.success ? read.data.error : 'no OAuth error';
+}
+
+function notCompleted(name: string): MeshpassError {
+  return refused(`the sign-in at ${name} was not completed in time`);
 }
 
 function refused(why: string): MeshpassError {

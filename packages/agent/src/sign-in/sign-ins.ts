@@ -6,16 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { SignInOffer, type SignInState, SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
 import type { BrokerClient } from '../session/broker-client.ts';
-import {
-  beginDeviceFlow,
-  discoverEndpoints,
-  type Endpoints,
-  finishDeviceFlow,
-  type IssuerTokens,
-  refreshTokens,
-  revokeToken,
-  type SignInPrompt,
-} from './device-flow.ts';
+import { createIssuerClient, type IssuerClient, type IssuerTokens, type SignInPrompt } from './device-flow.ts';
 import type { IssuerRequester } from './issuer-http.ts';
 
 export type SignInBrokerClient = ReturnType<typeof createSignInBrokerClient>;
@@ -54,8 +45,7 @@ export interface SignInsOptions {
 }
 
 interface Held {
-  readonly offer: SignInOffer;
-  readonly endpoints: Endpoints;
+  readonly issuer: IssuerClient;
   tokens: IssuerTokens;
   state: SignInState | undefined;
   timer: NodeJS.Timeout | undefined;
@@ -96,20 +86,20 @@ export class SignIns {
 
   /**
    * Starts a sign-in at an issuer.
+   * @param asked the name of the issuer. Defaults to the only one that is possible
    * @returns the instructions for the user
-   * @throws MeshpassError sign_in_unknown, agent_sign_in_failed, or the broker's refusal
+   * @throws MeshpassError usage, sign_in_unknown, agent_sign_in_failed, or the broker's refusal
    */
-  async begin(name: string): Promise<SignInPrompt> {
+  async begin(asked?: string): Promise<SignInPrompt> {
+    const name = asked ?? onlyIssuer(await this.ofSession());
     this.#flows.get(name)?.abort.abort();
     const { broker, ask, jkt, now } = this.#options;
-    const offer = await broker.offer(name);
-    const endpoints = await discoverEndpoints(offer, ask);
-    const flow = await beginDeviceFlow(offer, endpoints, signInNonce(jkt), { ask, now });
+    const issuer = await createIssuerClient(await broker.offer(name), ask, now);
+    const flow = await issuer.begin(signInNonce(jkt));
     const abort = new AbortController();
-    const pause = (ms: number) => wait(ms, abort.signal);
-    const done = finishDeviceFlow(offer, endpoints, flow, { ask, now, pause }).then((tokens) =>
-      this.#signedIn({ offer, endpoints, tokens, state: undefined, timer: undefined }),
-    );
+    const done = issuer
+      .finish(flow, (ms) => wait(ms, abort.signal))
+      .then((tokens) => this.#signedIn({ issuer, tokens, state: undefined, timer: undefined }));
     done.catch(() => {}); // a failure is reported by result()
     this.#flows.set(name, { prompt: flow.prompt, done, abort });
     return flow.prompt;
@@ -142,8 +132,9 @@ export class SignIns {
       if (held.state) continue;
       // Only the broker knows when the sign-in expires. `sessionChanged()` obtains this from the session that was
       // opened with this token.
-      held.state = unconfirmed(held.offer, this.#options.now());
-      return { issuer: held.offer.name, token: held.tokens.idToken };
+      const { name } = held.issuer;
+      held.state = unconfirmed(name, this.#options.now());
+      return { issuer: name, token: held.tokens.idToken };
     }
     return undefined;
   }
@@ -196,13 +187,13 @@ export class SignIns {
   }
 
   /** Revokes the refresh token. Otherwise, the provider might continue to accept it after the user has signed out. */
-  async #revoke({ offer, endpoints, tokens: { refreshToken } }: Held): Promise<void> {
-    if (refreshToken !== undefined) await revokeToken(offer, endpoints, refreshToken, this.#options.ask);
+  async #revoke({ issuer, tokens: { refreshToken } }: Held): Promise<void> {
+    if (refreshToken !== undefined) await issuer.revoke(refreshToken);
   }
 
   async #signedIn(held: Held): Promise<void> {
     const { accessToken, broker, onWaiting, log } = this.#options;
-    const { name } = held.offer;
+    const { name } = held.issuer;
     const token = accessToken();
     clearTimeout(this.#held.get(name)?.timer);
     this.#failures.delete(name);
@@ -219,7 +210,7 @@ export class SignIns {
   /** @returns whether the session has the sign-in */
   #schedule(held: Held, { sign_ins: states }: SignInsResponse): boolean {
     clearTimeout(held.timer);
-    const state = states.find(({ issuer }) => issuer === held.offer.name);
+    const state = states.find(({ issuer }) => issuer === held.issuer.name);
     if (this.#closed || !state) return false;
     held.state = state;
     if (state.confirm_seconds !== undefined && held.tokens.refreshToken !== undefined) {
@@ -235,11 +226,10 @@ export class SignIns {
   }
 
   async #confirm(held: Held): Promise<void> {
-    const { ask, broker, accessToken, log } = this.#options;
-    const { offer, endpoints, tokens } = held;
-    const { name } = offer;
+    const { broker, accessToken, log } = this.#options;
+    const { name } = held.issuer;
     try {
-      const fresh = await refreshTokens(offer, endpoints, tokens.refreshToken!, ask);
+      const fresh = await held.issuer.refresh(held.tokens.refreshToken!);
       if (this.#held.get(name) !== held) return;
       if (!fresh) {
         log('sign_in_over', { issuer: name });
@@ -289,9 +279,29 @@ export class SignIns {
   }
 }
 
-function unconfirmed({ name }: SignInOffer, now: number): SignInState {
+/**
+ * Returns the only issuer that the session's grants still require. If they require none, returns the only issuer that
+ * exists.
+ * @throws MeshpassError usage
+ */
+function onlyIssuer({ lacking, issuers }: SignInsResponse): string {
+  const wanted = [...new Set(lacking.map(({ issuer }) => issuer))];
+  const among = wanted.length > 0 || !issuers ? wanted : issuers;
+  const [first, ...more] = among;
+  if (first !== undefined && more.length === 0) return first;
+  if (first !== undefined)
+    throw new MeshpassError('usage', `Specify the issuer: meshpass sign-in --issuer NAME, one of ${among.join(', ')}.`);
+  throw new MeshpassError(
+    'usage',
+    issuers
+      ? 'The access file has no issuer at which users can sign in (trust.issuers with "signIn").'
+      : 'Specify the issuer: meshpass sign-in --issuer NAME (none of your grants is waiting for a sign-in).',
+  );
+}
+
+function unconfirmed(issuer: string, now: number): SignInState {
   const at = Math.floor(now / 1000);
-  return { issuer: name, subject: '', login: '', since: at, until: at, amr: [] };
+  return { issuer, subject: '', login: '', since: at, until: at, amr: [] };
 }
 
 /** @throws MeshpassError agent_sign_in_refused if the signal is aborted */

@@ -1,21 +1,33 @@
 /** Selection of the issuer for `meshpass sign-in` without `--issuer`. */
 import { expect, it } from 'vitest';
-import { runSignInCommand } from '../../src/sign-in/commands.ts';
-import type { SignIns } from '../../src/sign-in/sign-ins.ts';
+import { type SignInBrokerClient, SignIns } from '../../src/sign-in/sign-ins.ts';
 
 const lacks = (issuer: string) => ({ grant: `needs-${issuer}`, issuer });
 
 /** @returns the issuer of the started sign-in */
 async function begin(lacking: readonly { grant: string; issuer: string }[], issuers?: readonly string[]) {
   let begun: string | undefined;
-  const signIns = {
-    ofSession: async () => ({ sign_ins: [], lacking, ...(issuers && { issuers }) }),
-    begin: async (issuer: string) => {
+  const stopped = new Error('the issuer is chosen');
+  const broker = {
+    read: async () => ({ sign_ins: [], lacking, ...(issuers && { issuers }) }),
+    offer: async (issuer: string) => {
       begun = issuer;
-      return {};
+      throw stopped;
     },
-  } as unknown as SignIns;
-  await runSignInCommand(signIns, { command: 'sign-in' });
+  } as unknown as SignInBrokerClient;
+  const signIns = new SignIns({
+    broker,
+    ask: async () => ({ status: 500, json: undefined }),
+    jkt: 'jkt',
+    accessToken: () => 'mps_1',
+    onWaiting: () => {},
+    now: Date.now,
+    random: Math.random,
+    log: () => {},
+  });
+  await signIns.begin().catch((thrown) => {
+    if (thrown !== stopped) throw thrown;
+  });
   return begun;
 }
 

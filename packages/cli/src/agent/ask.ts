@@ -1,12 +1,11 @@
 /** Sends requests to the agent that is running in this workspace. */
-import type { ApprovalsChange, ApprovalsCommand, ApprovalsList } from '@meshpass/agent/approvals/command';
 import { runtimeDirectory, sendControlRequest } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
-import type { ControlRequest } from '@meshpass/agent/control-request';
-import type { MissingSignIn } from '@meshpass/agent/sign-in/commands';
+import type { ApprovalsChange, ControlRequest } from '@meshpass/agent/control-request';
 import type { SignInPrompt } from '@meshpass/agent/sign-in/device-flow';
 import type { SignInStatus } from '@meshpass/agent/sign-in/sign-ins';
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
+import type { SignInsResponse } from '@meshpass/identity/sign-in';
 import { printErrorLines } from '../command/outcome.ts';
 
 /**
@@ -26,24 +25,34 @@ export function fetchAgentStatus(): Promise<AgentStatus> {
 }
 
 /**
- * Sends an approvals command to the running agent.
+ * Requests, withdraws, answers or reviews a grant on behalf of the workspace session.
  * @throws MeshpassError `agent_not_running` if there is no agent, or the error that the broker returns
  */
-export function sendApprovalsCommand(command: ApprovalsChange): Promise<ApprovalRequest>;
-export function sendApprovalsCommand(command: ApprovalsList): Promise<ApprovalsResponse>;
-export function sendApprovalsCommand(command: ApprovalsCommand): Promise<unknown> {
-  return requestLocalAgent({ command: 'approvals', approvals: command });
+export function changeApproval(change: ApprovalsChange): Promise<ApprovalRequest> {
+  return requestLocalAgent({ command: 'approvals-change', ...change });
+}
+
+/**
+ * Lists what the workspace session may request and answer.
+ * @param scope `own` to list only the session's own requests
+ * @throws MeshpassError `agent_not_running` if there is no agent, or the error that the broker returns
+ */
+export function listApprovals(scope?: 'own'): Promise<ApprovalsResponse> {
+  return requestLocalAgent({ command: 'approvals', scope });
 }
 
 /**
  * Lists the grants that this workspace can request. Returns an empty list if the agent or the broker does not respond.
  */
 export async function listRequestableGrants(): Promise<ApprovalsResponse['requestable']> {
-  const overview = await sendApprovalsCommand({ act: 'list' }).catch(() => undefined);
+  const overview = await listApprovals().catch(() => undefined);
   return overview?.requestable ?? [];
 }
 
 // Handles sign-ins for the workspace's session. The running agent performs them and keeps the tokens in memory.
+
+/** A grant that the session would gain if the user also signed in at this issuer. */
+type MissingSignIn = SignInsResponse['lacking'][number];
 
 /**
  * Lists the grants that only require a sign-in. Returns an empty list if the agent or the broker does not respond, or

@@ -64,7 +64,7 @@ async function agentRuns(): Promise<void> {
     if (request.command === 'sign-in') return PROMPT;
     if (request.command === 'sign-in-result') return { done: true };
     if (request.command === 'sign-out') return { signedOut: ['okta'] };
-    if (request.command === 'approvals') return REQUEST;
+    if (request.command === 'approvals-change') return REQUEST;
     return STATUS;
   });
 }
@@ -113,15 +113,15 @@ describe('the session of the workspace', () => {
   });
 
   it.each([
-    [['approve', ID], { act: 'answer', order: { id: ID, decision: 'approve' } }],
-    [['deny', ID, '--reason', 'no'], { act: 'answer', order: { id: ID, decision: 'deny', reason: 'no' } }],
+    [['approve', ID], { path: '/approvals/answer', body: { id: ID, decision: 'approve' } }],
+    [['deny', ID, '--reason', 'no'], { path: '/approvals/answer', body: { id: ID, decision: 'deny', reason: 'no' } }],
     [
       ['review', ID, '--accept', '--reason', 'ok'],
-      { act: 'review', order: { id: ID, decision: 'accept', reason: 'ok' } },
+      { path: '/approvals/review', body: { id: ID, decision: 'accept', reason: 'ok' } },
     ],
-  ])('answers by %j', async (words, approvals) => {
+  ])('answers by %j', async (words, change) => {
     expect((await meshpass(...words)).code).toBe(0);
-    expect({ orders: orders(), requests }).toEqual({ orders: [{ command: 'approvals', approvals }], requests: [] });
+    expect({ orders: orders(), requests }).toEqual({ orders: [{ command: 'approvals-change', ...change }], requests: [] });
   });
 });
 
