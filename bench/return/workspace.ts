@@ -5,7 +5,9 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { SessionChannel } from '@meshpass/agent/channel/session-channel';
 import { BrokerAgent } from '@meshpass/agent/session/broker-agent';
-import { BrokerClient, CredentialManager, generateDpopKey } from '@meshpass/agent/session/index';
+import { BrokerClient } from '@meshpass/agent/session/broker-client';
+import { CredentialManager } from '@meshpass/agent/session/credential-manager';
+import { generateDpopKey } from '@meshpass/agent/session/enrol';
 import type { Proof } from '@meshpass/identity/attestation';
 
 export interface Joining {

@@ -11,7 +11,6 @@ import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
 import type { EnvoySupervisor } from './envoy/supervisor.ts';
 import { TunnelReplacement } from './envoy/tunnel-replacement.ts';
-import { WarmTunnels } from './envoy/warm-tunnels.ts';
 import { createExplainResponse, type ExplainedCall, type ExplainResponse } from './explain/answer.ts';
 import { kubernetesGrants } from './kubernetes/addresses.ts';
 import type { LoopbackProxy } from './proxy/loopback-proxy.ts';
@@ -22,11 +21,11 @@ import type { ReceivedConfiguration } from './session/broker-answers.ts';
 import type { Change } from './session/credential-manager.ts';
 import type { Credentials } from './session/enrol.ts';
 import { buildWorkspaceResources } from './workspace-resources.ts';
-import { acceptConfiguration, type ConfigurationCheckResult } from './xds/accept.ts';
+import { type AcceptedConfiguration, acceptConfiguration } from './xds/accept.ts';
 import { type DiscoveryAck, ResourceStore } from './xds/discovery.ts';
 import { LingeringResources } from './xds/lingering.ts';
 import { serveEnvoySocket } from './xds/serve.ts';
-import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
+import { clustersToWarm, openTunnels } from './xds/warm-up.ts';
 
 export interface DataPlaneOptions {
   /**
@@ -89,14 +88,17 @@ export class DataPlane {
   readonly proxy: LoopbackProxy;
   #received: ReceivedConfiguration | undefined;
   readonly #lingering = new LingeringResources();
-  #accepted: (ConfigurationCheckResult & { readonly refused?: undefined }) | undefined;
+  #accepted: AcceptedConfiguration | undefined;
   #acceptedFrom: ReceivedConfiguration | undefined;
   #refused: readonly ConfigurationRefusal[] = [];
   #tellings = 0;
   #hasTold = false;
   #offerTimer: NodeJS.Timeout | undefined;
   #offerMs = FIRST_OFFER_MS;
-  readonly #tunnels: WarmTunnels;
+  /** Whether the first Envoy process has started to listen. Before that, no tunnels are opened. */
+  #isReady = false;
+  /** The process ID of the Envoy for which tunnels were last opened. */
+  #warmed: number | undefined;
   readonly #replacement: TunnelReplacement;
   readonly #principals = new Principals();
   #drainingAt: number | undefined;
@@ -114,12 +116,6 @@ export class DataPlane {
     });
     this.#envoy = options.envoy;
     this.#envoy.onEnded(() => this.#envoyEnded());
-    this.#tunnels = new WarmTunnels({
-      socketPath: options.envoy.warmUpSocket,
-      header: CLUSTER_HEADER,
-      clusters: () =>
-        clustersToWarm(options.credentials().services, new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? [])),
-    });
     this.#replacement = new TunnelReplacement(options.random, (generation) => {
       options.log('tunnels_replaced', { generation });
       this.#give();
@@ -142,7 +138,8 @@ export class DataPlane {
     if (!this.#accepted) this.#give();
     await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
     await this.#tellListening();
-    this.#tunnels.begin(this.#envoy.pid);
+    this.#isReady = true;
+    this.#openTunnels();
   }
 
   /** Applies the configuration that the broker sent for the current session. */
@@ -304,12 +301,25 @@ export class DataPlane {
     }
     // Even if Envoy has rejected one of the resources, it has accepted all the others.
     if (type === SECRET && isNewest && this.#principals.taken(names)) this.#replacement.atOnce();
-    if (type === CLUSTER && isNewest && this.#replacement.taken()) this.#tunnels.replaced();
+    if (type === CLUSTER && isNewest && this.#replacement.taken()) this.#openTunnels();
     if (type !== LISTENER) return;
     this.#tellListening().then(
-      () => this.#tunnels.envoyListens(this.#envoy.pid),
+      () => {
+        if (this.#envoy.pid !== this.#warmed) this.#openTunnels();
+      },
       () => {}, // Envoy has just exited; the next process will ask again
     );
+  }
+
+  /**
+   * Opens tunnels before they are needed: for the first Envoy process, for each of its successors, and whenever tunnels
+   * have been replaced.
+   */
+  #openTunnels(): void {
+    if (!this.#isReady) return;
+    this.#warmed = this.#envoy.pid;
+    const clusters = new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? []);
+    void openTunnels(this.#envoy.warmUpSocket, clustersToWarm(this.#options.credentials().services, clusters));
   }
 
   /**

@@ -8,9 +8,8 @@ import { getCACertificates } from 'node:tls';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
-import type { AgentConfig } from './control/config.ts';
+import { type AgentConfig, readCa } from './control/config.ts';
 import { serveControl } from './control/control.ts';
-import { readCa } from './control/read-ca.ts';
 import type { AgentStatus } from './control/status.ts';
 import type { ControlRequest } from './control-request.ts';
 import type { DataPlane } from './data-plane.ts';
@@ -22,9 +21,10 @@ import { proxyEnvironment } from './proxy/environment.ts';
 import type { ListInterfaces, NameResolver } from './proxy/outside-address.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import type { Change } from './session/credential-manager.ts';
-import { type HostEnvironment, hostEnvironment } from './session/discover.ts';
+import { type HostEnvironment, hostEnvironment, selectProofSource } from './session/discover.ts';
+import { generateDpopKey } from './session/enrol.ts';
+import { certificatesOf } from './session/granted.ts';
 import type { SignInPrompt } from './sign-in/device-flow.ts';
-import { selectProofSource } from './sign-in/source.ts';
 import { mayListenOn as mayListen } from './xds/low-ports.ts';
 
 export interface RunningAgent {
@@ -96,7 +96,7 @@ async function start(
 ): Promise<RunningAgent> {
   const { now = Date.now, random = Math.random, log = () => {}, surroundings = hostEnvironment } = dependencies;
   const { mayListenOn = mayListen } = dependencies;
-  const proofs = selectProofSource(config, surroundings, () => signIns);
+  const proofs = selectProofSource(config, surroundings, () => signIns.takeWaiting());
   const ca = readCa(config.caFile);
   const url = brokerUrl(config.broker);
   const found = findEnvoy(config.envoy, surroundings.env);
@@ -120,9 +120,9 @@ async function start(
   parts.defer(endTraffic);
   await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
-  const sessions = await import('./session/index.ts');
-  const { BrokerClient, CredentialManager, generateDpopKey: newDpopKey } = sessions;
-  const key = newDpopKey();
+  const { BrokerClient } = await import('./session/broker-client.ts');
+  const { CredentialManager } = await import('./session/credential-manager.ts');
+  const key = generateDpopKey();
   const client = new BrokerClient({
     url: config.broker,
     agent,
@@ -279,7 +279,7 @@ async function start(
         expiresAt: session.expires_at * 1000,
       },
       credentials: {
-        svids: sessions.certificatesOf(manager.credentials),
+        svids: certificatesOf(manager.credentials),
         identityTokenExpiresAt: identityToken.expiresAt,
       },
       services: services.map(({ grant, host, port, aliases, protocol, allow, address }) => ({

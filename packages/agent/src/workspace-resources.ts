@@ -8,7 +8,8 @@ import { CLUSTER, LISTENER, messageFromJson, pack, ROUTE_CONFIGURATION, unpack }
 import type { MeshInfo, ReachableService } from '@meshpass/identity/wire';
 import type { KubernetesGrant } from './kubernetes/addresses.ts';
 import { type LoopbackProxy, proxyClusters, proxyListeners, proxyRoutes } from './proxy/loopback-proxy.ts';
-import { type ConfigurationCheckResult, indexResources } from './xds/accept.ts';
+import { type AcceptedConfiguration, indexResources } from './xds/accept.ts';
+import type { EnvoyResources } from './xds/discovery.ts';
 import type { LingeringResources } from './xds/lingering.ts';
 import { edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts';
 import { warmUpListener } from './xds/warm-up.ts';
@@ -25,7 +26,7 @@ export interface WorkspaceParts {
   readonly bridgeAddress: string | undefined;
   readonly warmUpSocket: string;
   /** The configuration that was accepted last. Undefined if none has been accepted yet. */
-  readonly accepted: (ConfigurationCheckResult & { readonly refused?: undefined }) | undefined;
+  readonly accepted: AcceptedConfiguration | undefined;
   /** The generation of the tunnels. A new generation makes Envoy open new tunnels. */
   readonly generation: number;
   readonly lingering: Pick<LingeringResources, 'with'>;
@@ -35,7 +36,7 @@ export interface WorkspaceParts {
  * Builds all resources of the workspace's Envoy.
  * @returns the resources, by type URL and name
  */
-export function buildWorkspaceResources(parts: WorkspaceParts): Readonly<Record<string, ReadonlyMap<string, Any>>> {
+export function buildWorkspaceResources(parts: WorkspaceParts): EnvoyResources {
   const { grants, mesh, services, proxy, accepted, lingering } = parts;
   const given = accepted && lingering.with(accepted.resources, grants);
   const received = (type: string) => given?.[type] ?? new Map<string, Any>();

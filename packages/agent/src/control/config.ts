@@ -1,6 +1,7 @@
 /** Reads the configuration of the agent. Every setting except the broker's address has a default. */
+import { readFileSync } from 'node:fs';
 import { BlockList, isIPv4 } from 'node:net';
-import { MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, MeshpassError } from '@meshpass/identity/error';
 import { isClusterDomain } from '../session/mesh-host.ts';
 import { runtimeDirectory } from './control.ts';
 
@@ -118,4 +119,20 @@ PRIVATE.addSubnet('192.168.0.0', 16);
 /** Returns whether an address is private (RFC 1918). */
 function isBridgeAddress(address: string): boolean {
   return isIPv4(address) && PRIVATE.check(address);
+}
+
+/**
+ * Reads a CA file in PEM format.
+ * @returns the PEM, or undefined if the path is undefined
+ * @throws MeshpassError config_invalid
+ */
+export function readCa(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', `--ca-file: cannot read ${path}: ${describeFileError(cause)}.`, {
+      cause,
+    });
+  }
 }

@@ -5,7 +5,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { plainText } from '@meshpass/identity/text';
 import { EnvoyAdmin } from './admin.ts';
 import { createBootstrap } from './bootstrap.ts';
-import { DRAIN_SECONDS } from './drain-time.ts';
 import type { EnvoyBinary } from './find.ts';
 import { type GuardedProcess, startGuardedProcess } from './guarded-process.ts';
 import { type EnvoySocket, openEnvoySocket } from './socket.ts';
@@ -24,6 +23,13 @@ export interface SupervisorOptions {
  * and every thread opens its own tunnels.
  */
 const THREADS = '1';
+/**
+ * How long replaced listeners stay open for existing connections, in seconds, along with the clusters and internal
+ * listeners behind them. An Istio sidecar drains for 45 seconds. Envoy keeps every replaced listener for the full time,
+ * even if it has no connections. This costs 30 kB, plus a file descriptor if the listener was changed in place
+ * (decision 41).
+ */
+export const DRAIN_SECONDS = 3_600;
 /**
  * Command-line arguments that control how a listener drains after it was replaced, for example because a new grant
  * includes its port. TCP connections may stay open for an hour. HTTP connections end with their next response, so that

@@ -9,6 +9,7 @@ import { parseJwsPart } from '@meshpass/identity/jws/json';
 import type { ReachableService } from '@meshpass/identity/wire';
 import type { LeftOut } from '../session/broker-answers.ts';
 import type { Credentials } from '../session/enrol.ts';
+import type { EnvoyResources } from '../xds/discovery.ts';
 import { findRoute, parseClusterTarget, type RouteAnswer, type RouteTarget } from './route.ts';
 import type { ExplainedRequest } from './route-match.ts';
 
@@ -42,9 +43,6 @@ export interface ExplainResponse {
   /** The routes of all grants that include the host and port, by grant. */
   readonly routes: Readonly<Record<string, RouteAnswer>>;
 }
-
-/** The current configuration of Envoy, by type URL and name. */
-export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
 /** Returns the services with the given host (or hosts file alias) and port. There is one for each grant. */
 export function servicesAt(

@@ -1,7 +1,7 @@
 /** Finds a proof of this workspace's identity without any configuration. */
 import { readFileSync } from 'node:fs';
 import type { Proof } from '@meshpass/identity/attestation';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { parseJson } from '@meshpass/identity/jws/json';
 import { requestActionsToken } from './actions-token.ts';
 
@@ -25,6 +25,12 @@ export interface DiscoverOptions {
   readonly audience: string;
 }
 
+/** The ID token of a sign-in that no session has used yet. */
+export interface WaitingSignIn {
+  readonly issuer: string;
+  readonly token: string;
+}
+
 /**
  * A source of identity proofs. Proofs are short-lived and can only be used once, so a new one is obtained for each
  * enrolment.
@@ -46,6 +52,50 @@ export const hostEnvironment: HostEnvironment = {
   },
   sharedDirectory: CODESPACES_SHARED,
 };
+
+/**
+ * Selects the source of identity proofs, and combines it with sign-ins. A sign-in is either added to the proof of a
+ * Codespace, or replaces the workspace's proof if there is none.
+ * @param options.signIn the issuer at which the user signs in before the session is opened
+ * @param takeSignIn returns each sign-in once, so that it is not sent again after a session includes it
+ * @throws MeshpassError agent_prebuild, agent_no_identity
+ */
+export function selectProofSource(
+  options: DiscoverOptions & { readonly signIn?: string | undefined },
+  surroundings: HostEnvironment,
+  takeSignIn: () => WaitingSignIn | undefined,
+): ProofSource {
+  let source: ProofSource;
+  try {
+    source = discoverProofSource(options, surroundings);
+  } catch (thrown) {
+    if (options.signIn === undefined || toMeshpassError(thrown).code !== 'agent_no_identity') throw thrown;
+    return signInSource(options.signIn, takeSignIn);
+  }
+  if (source.kind !== 'codespace') return source;
+  return {
+    kind: source.kind,
+    proof: async () => {
+      const proof = await source.proof();
+      const signIn = takeSignIn();
+      return signIn && proof.type === 'github-codespace' ? { ...proof, signIn } : proof;
+    },
+  };
+}
+
+function signInSource(issuer: string, takeSignIn: () => WaitingSignIn | undefined): ProofSource {
+  return {
+    kind: 'sign-in',
+    proof: async () => {
+      const waiting = takeSignIn();
+      if (waiting) return { type: 'oidc', token: waiting.token };
+      throw new MeshpassError(
+        'sign_in_required',
+        `A new session requires a new sign-in at ${issuer}: run meshpass sign-in --issuer ${issuer}.`,
+      );
+    },
+  };
+}
 
 /**
  * Selects the source of identity proofs: a proof file, a Codespace or a GitHub Actions job, in this order.

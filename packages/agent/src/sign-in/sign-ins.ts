@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { SignInOffer, type SignInState, SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
 import type { BrokerClient } from '../session/broker-client.ts';
+import type { WaitingSignIn } from '../session/discover.ts';
 import { createIssuerClient, type IssuerClient, type IssuerTokens, type SignInPrompt } from './device-flow.ts';
 import type { IssuerRequester } from './issuer-http.ts';
 
@@ -127,7 +128,7 @@ export class SignIns {
   }
 
   /** Returns the ID token of a sign-in that has not been used for a session yet. Each token is returned only once. */
-  takeWaiting(): { readonly issuer: string; readonly token: string } | undefined {
+  takeWaiting(): WaitingSignIn | undefined {
     for (const held of this.#held.values()) {
       if (held.state) continue;
       // Only the broker knows when the sign-in expires. `sessionChanged()` obtains this from the session that was

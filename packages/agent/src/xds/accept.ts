@@ -16,8 +16,10 @@ import {
   unpack,
   type WorkspaceConfiguration,
 } from '@meshpass/envoy';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog, tcpAccessLog } from '../access-log/loggers.ts';
+import type { EnvoyResources } from './discovery.ts';
 import { explainFilter, foreignCallerFilter, localReplies, removeForgedTokenHeader } from './http-filters.ts';
 import { addSessionToRefusals } from './route-refusals.ts';
 import { withUpstreamFilters } from './upstream-filters.ts';
@@ -37,20 +39,17 @@ export interface SessionFacts {
   readonly mayListenOn: (port: number) => boolean;
 }
 
-export type ConfigurationCheckResult =
-  | { readonly refused: readonly Refusal[] }
-  | {
-      readonly refused?: undefined;
-      /** The resources, by type URL and name. */
-      readonly resources: Readonly<Record<string, ReadonlyMap<string, Any>>>;
-      /** The addresses of all listeners that serve programs, such as `127.64.1.2:8080`. */
-      readonly addresses: ReadonlySet<string>;
-      /**
-       * The names of listeners on addresses that Envoy may not listen on, by address. Programs can only reach these
-       * listeners through the proxy.
-       */
-      readonly internal: ReadonlyMap<string, string>;
-    };
+export interface AcceptedConfiguration {
+  readonly refused?: undefined;
+  readonly resources: EnvoyResources;
+  /** The addresses of all listeners that serve programs, such as `127.64.1.2:8080`. */
+  readonly addresses: ReadonlySet<string>;
+  /**
+   * The names of listeners on addresses that Envoy may not listen on, by address. Programs can only reach these
+   * listeners through the proxy.
+   */
+  readonly internal: ReadonlyMap<string, string>;
+}
 
 /**
  * Checks a configuration and adds the agent's own parts to it.
@@ -60,10 +59,10 @@ export function acceptConfiguration(
   configuration: WorkspaceConfiguration,
   expected: ExpectedValues,
   facts: SessionFacts,
-): ConfigurationCheckResult {
+): AcceptedConfiguration | { readonly refused: readonly Refusal[] } {
   const read = readConfiguration(configuration, expected);
   if (read.refusals.length > 0) return { refused: read.refusals };
-  const own = new OwnParts(facts, expected.tokenHeader);
+  const own = createOwnParts(facts, expected.tokenHeader);
   const addresses = new Set<string>();
   const internal = new Map<string, string>();
   const listeners = read.listeners.map((message) => {
@@ -140,43 +139,28 @@ function completed(listener: ListenerMessage, at: string, own: OwnParts): void {
   }
 }
 
+type OwnParts = ReturnType<typeof createOwnParts>;
+
 /**
- * The parts that the agent adds to listeners. Each one is created only once, because a configuration may contain
+ * Creates the parts that the agent adds to listeners. Each one is created only once, because a configuration may contain
  * thousands of listeners.
  */
-class OwnParts {
-  readonly #facts: SessionFacts;
-  readonly #filters = new Map<string, readonly Message[]>();
-  readonly dropForgedToken: Message;
-  readonly httpLog = messageFromJson(ACCESS_LOG, httpAccessLog());
-  readonly tcpLog = messageFromJson(ACCESS_LOG, tcpAccessLog());
-  readonly localReplies: Message;
-
-  constructor(facts: SessionFacts, tokenHeader: string) {
-    this.#facts = facts;
-    this.dropForgedToken = messageFromJson(
-      'envoy.config.core.v3.TypedExtensionConfig',
-      removeForgedTokenHeader(tokenHeader),
-    );
-    this.localReplies = messageFromJson(
-      `${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`,
-      localReplies(facts.sessionId),
-    );
-  }
-
-  filters(at: string): readonly Message[] {
-    const known = this.#filters.get(at);
-    if (known) return known;
-    const { services } = this.#facts;
-    const service = services.find(({ address, port }) => `${address}:${port}` === at);
-    const made = [
+function createOwnParts(facts: SessionFacts, tokenHeader: string) {
+  const filters = memoize((at: string): readonly Message[] => {
+    const service = facts.services.find(({ address, port }) => `${address}:${port}` === at);
+    return [
       // If the service is not listed yet, its names are unknown, so no host name is accepted as its own.
       foreignCallerFilter(service ? [service.host, ...service.aliases] : []),
-      ...(service ? [explainFilter(service, this.#facts)] : []),
+      ...(service ? [explainFilter(service, facts)] : []),
     ].map((one) => messageFromJson(HTTP_FILTER, one));
-    this.#filters.set(at, made);
-    return made;
-  }
+  }, new Map());
+  return {
+    filters,
+    dropForgedToken: messageFromJson('envoy.config.core.v3.TypedExtensionConfig', removeForgedTokenHeader(tokenHeader)),
+    httpLog: messageFromJson(ACCESS_LOG, httpAccessLog()),
+    tcpLog: messageFromJson(ACCESS_LOG, tcpAccessLog()),
+    localReplies: messageFromJson(`${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`, localReplies(facts.sessionId)),
+  };
 }
 
 function addressOf(listener: ListenerMessage): string | undefined {

@@ -6,6 +6,9 @@ import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageFromJson, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
+/** The resources of Envoy, by type and name. */
+export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
+
 interface Resource {
   readonly any: Any;
   /** The version of the resource, which changes whenever the resource does. */
@@ -29,7 +32,7 @@ export class ResourceStore {
   }
 
   /** Replaces all resources of the given types at once. Resources that have not changed keep their version. */
-  set(types: Readonly<Record<string, ReadonlyMap<string, Any>>>): void {
+  set(types: EnvoyResources): void {
     for (const [type, resources] of Object.entries(types)) {
       const before = this.#types.get(type);
       const after = new Map<string, Resource>();

@@ -6,9 +6,8 @@
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
-import { DRAIN_SECONDS } from '../envoy/drain-time.ts';
-
-export type EnvoyResources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
+import { DRAIN_SECONDS } from '../envoy/supervisor.ts';
+import type { EnvoyResources } from './discovery.ts';
 
 /**
  * How long resources are kept, in milliseconds. A program whose connection was idle for longer receives a single 503.

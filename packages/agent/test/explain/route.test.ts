@@ -1,9 +1,10 @@
 /** The route of a request in Envoy's configuration; unsupported conditions make the result unknown. */
 import { CLUSTER, LISTENER, messageFromJson, pack } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
-import { createExplainResponse, type EnvoyResources } from '../../src/explain/answer.ts';
+import { createExplainResponse } from '../../src/explain/answer.ts';
 import { findRoute } from '../../src/explain/route.ts';
 import { evaluateRouteMatch } from '../../src/explain/route-match.ts';
+import type { EnvoyResources } from '../../src/xds/discovery.ts';
 
 const request = (path: string, more: object = {}) => ({
   method: 'GET',

@@ -1,7 +1,8 @@
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION } from '@meshpass/envoy';
 import { expect, test } from 'vitest';
 import { indexResources } from '../../src/xds/accept.ts';
-import { type EnvoyResources, LingeringResources } from '../../src/xds/lingering.ts';
+import type { EnvoyResources } from '../../src/xds/discovery.ts';
+import { LingeringResources } from '../../src/xds/lingering.ts';
 
 const HOUR = 3_600_000;
 const address = { socket_address: { address: '127.64.0.1', port_value: 80 } };

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { readCa } from '@meshpass/agent/control/read-ca';
+import { readCa } from '@meshpass/agent/control/config';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { MeshpassError } from '@meshpass/identity/error';

@@ -1,5 +1,4 @@
-import { agentConfig } from '@meshpass/agent/control/config';
-import { readCa } from '@meshpass/agent/control/read-ca';
+import { agentConfig, readCa } from '@meshpass/agent/control/config';
 import { hostEnvironment } from '@meshpass/agent/session/discover';
 import { defineCommand } from '../command/define.ts';
 import { output, presencePort, proofFlags } from '../command/shared-flags.ts';

@@ -1,8 +1,7 @@
 /** Defines the `meshpass drill` command. */
 import { existsSync, writeFileSync } from 'node:fs';
-import { agentConfig } from '@meshpass/agent/control/config';
+import { agentConfig, readCa } from '@meshpass/agent/control/config';
 import { controlPath } from '@meshpass/agent/control/control';
-import { readCa } from '@meshpass/agent/control/read-ca';
 import { discoverProofSource } from '@meshpass/agent/session/discover';
 import {
   DRILL_CAUSES,

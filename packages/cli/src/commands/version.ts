@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { readCa } from '@meshpass/agent/control/read-ca';
+import { readCa } from '@meshpass/agent/control/config';
 import { pageUrl } from '@meshpass/identity/documentation/url';
 import { toMeshpassError } from '@meshpass/identity/error';
 import { isPlainText } from '@meshpass/identity/text';

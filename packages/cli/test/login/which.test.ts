@@ -121,7 +121,10 @@ describe('the session of the workspace', () => {
     ],
   ])('answers by %j', async (words, change) => {
     expect((await meshpass(...words)).code).toBe(0);
-    expect({ orders: orders(), requests }).toEqual({ orders: [{ command: 'approvals-change', ...change }], requests: [] });
+    expect({ orders: orders(), requests }).toEqual({
+      orders: [{ command: 'approvals-change', ...change }],
+      requests: [],
+    });
   });
 });
 

@@ -4,12 +4,17 @@
  * broker.
  */
 import type { TLSSocket } from 'node:tls';
-import type { AgentFrame, DrainingTunnels, LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel/index';
+import {
+  type AgentFrame,
+  type DrainingTunnels,
+  type LeaseAnswer,
+  type LeaseRenewal,
+  MAX_LEASES,
+} from '@meshpass/identity/channel/index';
 import type { SessionDirectory } from '../directory.ts';
 import type { EdgeLog } from '../log.ts';
 import { createConfigurationCache } from './configuration-cache.ts';
 import { type AnnouncedConfiguration, ControlConnection, type ControlOwner } from './connection.ts';
-import { createLeaseBatches } from './lease-batches.ts';
 
 /** The requests that an edge sends to the broker. */
 export interface ControlBroker {
@@ -163,5 +168,62 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
   function announcedTo(sessionId: string) {
     const set = directory.byId(sessionId)?.set;
     return set === undefined ? undefined : announced.get(set);
+  }
+}
+
+/** How long a lease may wait for others to join its batch, in milliseconds. */
+const GATHER_MS = 250;
+/** The maximum number of concurrent requests to the broker. */
+const AT_ONCE = 4;
+
+/**
+ * Creates the lease batches, which are sent to the broker a few times a second. Each batch contains only the newest
+ * lease of a session.
+ * @param renew sends a batch to the broker
+ * @param answered called with the answer to each lease. If a request fails, it is called for every lease of that
+ *   request
+ */
+function createLeaseBatches(
+  renew: (leases: readonly LeaseRenewal[]) => Promise<readonly LeaseAnswer[]>,
+  answered: (answer: LeaseAnswer) => void,
+  onFailure: (cause: unknown) => void,
+) {
+  const waiting = new Map<string, string>();
+  let underWay = 0;
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    add(sessionId: string, proof: string) {
+      waiting.set(sessionId, proof);
+      timer ??= setTimeout(flush, GATHER_MS).unref();
+    },
+    /** Drops a session's lease if it has not been sent yet. */
+    remove: (sessionId: string) => waiting.delete(sessionId),
+    close: () => clearTimeout(timer),
+  };
+
+  function flush(): void {
+    timer = undefined;
+    while (waiting.size > 0 && underWay < AT_ONCE) {
+      const batch: LeaseRenewal[] = [];
+      for (const [session_id, proof] of waiting) {
+        waiting.delete(session_id);
+        batch.push({ session_id, proof });
+        if (batch.length === MAX_LEASES) break;
+      }
+      underWay++;
+      void bring(batch).finally(() => {
+        underWay--;
+        if (waiting.size > 0) timer ??= setTimeout(flush, 0).unref();
+      });
+    }
+  }
+
+  async function bring(batch: readonly LeaseRenewal[]): Promise<void> {
+    try {
+      for (const answer of await renew(batch)) answered(answer);
+    } catch (cause) {
+      onFailure(cause);
+      for (const { session_id } of batch) answered({ session_id, error_code: 'agent_broker_unreachable' });
+    }
   }
 }

@@ -1,12 +1,51 @@
 /**
- * Checks whether sessions may reach their targets. The checks are repeated at every step, because a session may have
+ * Checks who the client is and whether its session may reach the target. The checks are repeated at every step, because a session may have
  * ended in the meantime.
  */
-import { MeshpassError } from '@meshpass/identity';
+import type { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import { MeshpassError, spiffeIdFromSan } from '@meshpass/identity';
 import { type LiveSession, mayReach, type SessionDirectory } from '../directory.ts';
 import type { ConnectDestination } from './connect.ts';
 import type { GatewayAddress } from './forward.ts';
-import { assertCurrent, type Peer } from './peer.ts';
+
+/** The identity of the outer TLS client, which is an X.509-SVID of the mesh. It is checked again on every use. */
+export interface Peer {
+  readonly spiffeId: string;
+  /** When the SVID becomes valid, in Unix milliseconds. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/**
+ * Returns the client's SVID. Node.js has verified its chain against the mesh's root certificates. When a TLS session is
+ * resumed, however, OpenSSL takes the result of the first handshake from the ticket, and treats a resumed session
+ * without a certificate as verified. The certificate must therefore be present, and `assertCurrent` compares its dates
+ * with the clock.
+ * @throws MeshpassError `tunnel_certificate_missing`, `tunnel_certificate_untrusted`
+ */
+export function peerOf(socket: TLSSocket): Peer {
+  const certificate: X509Certificate | undefined = socket.getPeerX509Certificate();
+  if (!certificate) {
+    throw new MeshpassError('tunnel_certificate_missing', "Present your session's SVID as the TLS client certificate.");
+  }
+  if (!socket.authorized) {
+    throw untrusted(
+      'The certificate was not issued by this mesh, or is not currently valid.',
+      String(socket.authorizationError),
+    );
+  }
+  // According to the X509-SVID specification, a leaf must not be a CA (section 4.1) and must have exactly one URI SAN
+  // (section 2).
+  if (certificate.ca) throw untrusted('The certificate is a CA certificate, not a workload certificate.');
+  const spiffeId = spiffeIdFromSan(certificate.subjectAltName);
+  if (!spiffeId) throw untrusted('The certificate does not contain exactly one SPIFFE id.');
+  return {
+    spiffeId,
+    notBefore: certificate.validFromDate.getTime(),
+    notAfter: certificate.validToDate.getTime(),
+  };
+}
 
 /**
  * Returns the live session to which an SVID belongs.
@@ -71,4 +110,22 @@ function sessionUnknown(): MeshpassError {
     'tunnel_session_unknown',
     'The certificate does not belong to a live session: the session has ended, or Meshpass did not issue this certificate. Start a new session with "meshpass up".',
   );
+}
+
+/**
+ * Checks that an SVID is valid at the given time.
+ * @param now the current time, in Unix milliseconds
+ * @throws MeshpassError `tunnel_certificate_untrusted` if the SVID is not yet valid or has expired
+ */
+function assertCurrent(peer: Peer, now: number): void {
+  if (now < peer.notBefore) throw untrusted('The certificate is not valid yet.');
+  if (now >= peer.notAfter) {
+    throw untrusted(
+      'The certificate has expired. Obtain a new one, and do not resume a TLS session that used the old one.',
+    );
+  }
+}
+
+function untrusted(message: string, why?: string): MeshpassError {
+  return new MeshpassError('tunnel_certificate_untrusted', message, why === undefined ? {} : { detail: { why } });
 }

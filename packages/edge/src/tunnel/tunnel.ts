@@ -10,11 +10,10 @@ import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import type { ControlHub } from '../control/hub.ts';
 import { type LiveSession, mayReach, type SessionDirectory } from '../directory.ts';
 import type { EdgeLimits } from '../limits.ts';
-import { authorizeTarget, directoryStaleError, liveSession, selectUpstream } from './admission.ts';
+import { authorizeTarget, directoryStaleError, liveSession, type Peer, peerOf, selectUpstream } from './admission.ts';
 import { type ClientHelloReader, createClientHelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectDestination, type ConnectReader, createConnectReader } from './connect.ts';
 import { dialGateway, type GatewayAddress, type Upstream } from './forward.ts';
-import { type Peer, peerOf } from './peer.ts';
 import {
   CONNECT_ESTABLISHED,
   formatRefusal,
