@@ -1,5 +1,7 @@
-/** The configuration of a workspace's Envoy, and its limits. */
+/** The configuration of a workspace's Envoy, the kinds of its resources, and its limits. */
+import type { DescMessage } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
+import { CLUSTER, LISTENER, messageType, ROUTE_CONFIGURATION, TYPE_URL_PREFIX } from './types.ts';
 
 /** A workspace configuration, as sent by the broker. */
 export interface WorkspaceConfiguration {
@@ -7,6 +9,26 @@ export interface WorkspaceConfiguration {
   readonly listeners: readonly Any[];
   readonly clusters: readonly Any[];
   readonly routes: readonly Any[];
+}
+
+/** A kind of resource that a workspace accepts. */
+export interface Kind {
+  /** The name to display, such as `Cluster`. */
+  readonly title: string;
+  /** The field of the configuration that lists resources of this kind. */
+  readonly list: 'clusters' | 'listeners' | 'routes';
+  readonly type: DescMessage;
+}
+
+export const KINDS: readonly Kind[] = [
+  { title: 'Cluster', list: 'clusters', type: messageType(CLUSTER) },
+  { title: 'Listener', list: 'listeners', type: messageType(LISTENER) },
+  { title: 'RouteConfiguration', list: 'routes', type: messageType(ROUTE_CONFIGURATION) },
+];
+
+/** Returns the kind of a packed resource, or undefined if a workspace does not accept its type. */
+export function kindOf({ typeUrl }: Any): Kind | undefined {
+  return KINDS.find(({ type }) => typeUrl === TYPE_URL_PREFIX + type.typeName);
 }
 
 /** The values that a workspace knows independently of the configuration. */

@@ -1,8 +1,14 @@
 /** Applies the allow list in the broker. The broker removes and reports all parts that a workspace would reject. */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { type ExpectedValues, type LeftOut, MAX_DEPTH, MAX_OMISSIONS, MAX_RESOURCE_BYTES } from './configuration.ts';
-import { kindOf } from './resource.ts';
+import {
+  type ExpectedValues,
+  kindOf,
+  type LeftOut,
+  MAX_DEPTH,
+  MAX_OMISSIONS,
+  MAX_RESOURCE_BYTES,
+} from './configuration.ts';
 import { pack } from './types.ts';
 import { walkResource } from './walk.ts';
 
