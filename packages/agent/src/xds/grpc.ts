@@ -97,41 +97,27 @@ async function* messagesOf(
   { input }: DescMethod,
   refuse: (status: number) => void,
 ): AsyncGenerator<Message> {
-  let chunks: Buffer[] = [];
-  let held = 0;
-  let needed = PREFIX;
+  let bytes: Buffer = Buffer.alloc(0);
   for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    held += chunk.length;
-    if (held < needed) continue;
-    let bytes = Buffer.concat(chunks);
-    for (;;) {
-      const frame = readFrame(bytes);
-      if (frame.refused !== undefined) return refuse(frame.refused);
-      needed = frame.size;
-      if (bytes.length < needed) break;
-      const message = parsed(input, bytes.subarray(PREFIX, needed));
+    bytes = Buffer.concat([bytes, chunk]);
+    while (bytes.length >= PREFIX) {
+      const refused = refusalOf(bytes);
+      if (refused !== undefined) return refuse(refused);
+      const end = PREFIX + bytes.readUInt32BE(1);
+      if (bytes.length < end) break;
+      const message = parsed(input, bytes.subarray(PREFIX, end));
       if (!message) return refuse(STATUS.invalidArgument);
       yield message;
-      bytes = bytes.subarray(needed);
+      bytes = bytes.subarray(end);
     }
-    chunks = [bytes];
-    held = bytes.length;
   }
-  if (held > 0) refuse(STATUS.invalidArgument);
+  if (bytes.length > 0) refuse(STATUS.invalidArgument);
 }
 
-/**
- * Returns the size of the next message including its prefix. If the prefix is incomplete, returns the size of the
- * prefix.
- */
-function readFrame(
-  bytes: Buffer,
-): { readonly size: number; readonly refused?: undefined } | { readonly refused: number } {
-  if (bytes.length < PREFIX) return { size: PREFIX };
-  if (bytes[0] !== 0) return { refused: STATUS.unimplemented }; // compressed messages are not supported
-  const length = bytes.readUInt32BE(1);
-  return length > LARGEST_MESSAGE ? { refused: STATUS.resourceExhausted } : { size: PREFIX + length };
+/** Returns the status code with which to refuse a message because of its prefix. */
+function refusalOf(prefix: Buffer): number | undefined {
+  if (prefix[0] !== 0) return STATUS.unimplemented; // compressed messages are not supported
+  return prefix.readUInt32BE(1) > LARGEST_MESSAGE ? STATUS.resourceExhausted : undefined;
 }
 
 function parsed(input: DescMethod['input'], bytes: Buffer): Message | undefined {
