@@ -132,62 +132,45 @@ export function proxyClusters(
 export function proxyRoutes(
   services: readonly ReachableService[],
   clusterDomain: string,
-  contact?: string,
+  contact = 'your platform team',
 ): JsonObject[] {
-  const elsewhere = { name: 'elsewhere', domains: ['*'] };
-  return [
-    routesOf(NAME, { ...elsewhere, routes: routesTo(ELSEWHERE) }, { services, clusterDomain, contact }),
-    routesOf(
-      BRIDGE,
-      { ...elsewhere, routes: routesTo(ELSEWHERE_FROM_BRIDGE), typed_per_filter_config: addressCheckRouteConfig },
-      { services, clusterDomain, contact },
-    ),
-  ];
-}
-
-interface Reachable {
-  readonly services: readonly ReachableService[];
-  readonly clusterDomain: string;
-  readonly contact?: string | undefined;
-}
-
-/** @param elsewhere the virtual host for all hosts outside the mesh */
-function routesOf(
-  name: string,
-  elsewhere: JsonObject,
-  { services, clusterDomain, contact = 'your platform team' }: Reachable,
-): JsonObject {
-  const reachable = services.map((service) => `${shortName(service)}:${service.port}`);
-  const known =
-    reachable.length === 0
-      ? `and neither is any other service. Ask ${contact} for a grant.`
-      : `you can reach ${reachable.slice(0, 20).join(', ')}` +
-        (reachable.length > 20 ? ` and ${reachable.length - 20} more (meshpass status)` : '');
-  const text = `meshpass: %REQ(:AUTHORITY)% is not granted to you${reachable.length === 0 ? ', ' : '; '}${escapeFormatText(known)}\n`;
-  const refuse = {
-    direct_response: { status: 403, body_format: { text_format_source: { inline_string: text } } },
-    response_headers_to_add: [code('agent_service_unknown')],
-  };
-  const refused: JsonObject[] = [
-    { match: { connect_matcher: {} }, ...refuse },
-    { match: { prefix: '/' }, ...refuse },
-  ];
-  const hosts = Map.groupBy(services, ({ host }) => host);
-  return {
+  const refused = refusingRoutes(services, contact);
+  const hosts = [...Map.groupBy(services, ({ host }) => host)].map(([host, ofHost]) => ({
+    name: host,
+    domains: [host, ...ofHost[0]!.aliases],
+    routes: [...ofHost.flatMap((service) => routesTo(clusterOf(service), service.port)), ...refused],
+  }));
+  const notGranted = { name: 'not granted', domains: [`*.svc.${clusterDomain}`, '*.svc'], routes: refused };
+  const routesOf = (name: string, cluster: string, more: JsonObject = {}): JsonObject => ({
     name,
     // The routes match the port themselves, because requests to port 80 may omit it.
     ignore_port_in_host_matching: true,
     request_headers_to_remove: ['proxy-authorization', 'proxy-connection', 'x-forwarded-proto', 'x-request-id'],
-    virtual_hosts: [
-      ...[...hosts].map(([host, ofHost]) => ({
-        name: host,
-        domains: [host, ...ofHost[0]!.aliases],
-        routes: [...ofHost.flatMap((service) => routesTo(clusterOf(service), service.port)), ...refused],
-      })),
-      { name: 'not granted', domains: [`*.svc.${clusterDomain}`, '*.svc'], routes: refused },
-      elsewhere,
-    ],
+    virtual_hosts: [...hosts, notGranted, { name: 'elsewhere', domains: ['*'], routes: routesTo(cluster), ...more }],
+  });
+  return [
+    routesOf(NAME, ELSEWHERE),
+    routesOf(BRIDGE, ELSEWHERE_FROM_BRIDGE, { typed_per_filter_config: addressCheckRouteConfig }),
+  ];
+}
+
+/** Builds the routes for hosts in the mesh that are not granted, with a response that lists those that are. */
+function refusingRoutes(services: readonly ReachableService[], contact: string): JsonObject[] {
+  const reachable = services.map((service) => `${shortName(service)}:${service.port}`);
+  const known =
+    reachable.length === 0
+      ? `, and neither is any other service. Ask ${contact} for a grant.`
+      : `; you can reach ${reachable.slice(0, 20).join(', ')}` +
+        (reachable.length > 20 ? ` and ${reachable.length - 20} more (meshpass status)` : '');
+  const text = `meshpass: %REQ(:AUTHORITY)% is not granted to you${escapeFormatText(known)}\n`;
+  const refuse = {
+    direct_response: { status: 403, body_format: { text_format_source: { inline_string: text } } },
+    response_headers_to_add: [code('agent_service_unknown')],
   };
+  return [
+    { match: { connect_matcher: {} }, ...refuse },
+    { match: { prefix: '/' }, ...refuse },
+  ];
 }
 
 function routesTo(cluster: string, port?: number): JsonObject[] {

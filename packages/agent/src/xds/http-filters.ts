@@ -84,7 +84,16 @@ interface Caller {
 }
 
 /** Builds a filter that replaces a policy refusal from a sidecar with a response that lists what the grant allows. */
-export function explainFilter(service: ReachableService, { sessionId, contact }: Caller): JsonObject {
+export function explainFilter(
+  service: ReachableService,
+  { sessionId, contact = 'your platform team' }: Caller,
+): JsonObject {
+  const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
+  // In Envoy's format, a literal `%` must be doubled.
+  const text =
+    `meshpass: %REQ(:METHOD)% %REQ(:PATH)% refused by policy at ${escapeFormatText(shortName(service))}: your grant ` +
+    `${escapeFormatText(service.grant)} allows ${escapeFormatText(allowed)} (hop workload, session ${escapeFormatText(sessionId)}, request %STREAM_ID%; ` +
+    `share these with ${escapeFormatText(contact)} to find the call in the audit log). Next: ${EXPLAIN_COMMAND}\n`;
   const equals = (name: string, value: string) => ({
     single_predicate: {
       input: extension('header', 'type.matcher.v3.HttpResponseHeaderMatchInput', { header_name: name }),
@@ -98,7 +107,7 @@ export function explainFilter(service: ReachableService, { sessionId, contact }:
   ];
   const response = 'extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy';
   const action = extension('explain', response, {
-    body_format: { text_format_source: { inline_string: policyRefusal(service, { sessionId, contact }) } },
+    body_format: { text_format_source: { inline_string: text } },
     response_headers_to_add: [code('agent_policy_refused')],
   });
   const matchers = [{ predicate: { and_matcher: { predicate: isRefusal } }, on_match: { action } }];
@@ -112,16 +121,6 @@ export function explainFilter(service: ReachableService, { sessionId, contact }:
  * may have been chosen by an attacker.
  */
 export const EXPLAIN_COMMAND = 'meshpass explain --last';
-
-/** Builds the response text in Envoy's format, in which a literal `%` must be doubled. */
-function policyRefusal(service: ReachableService, { sessionId, contact = 'your platform team' }: Caller): string {
-  const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
-  return (
-    `meshpass: %REQ(:METHOD)% %REQ(:PATH)% refused by policy at ${escapeFormatText(shortName(service))}: your grant ` +
-    `${escapeFormatText(service.grant)} allows ${escapeFormatText(allowed)} (hop workload, session ${escapeFormatText(sessionId)}, request %STREAM_ID%; ` +
-    `share these with ${escapeFormatText(contact)} to find the call in the audit log). Next: ${EXPLAIN_COMMAND}\n`
-  );
-}
 
 /**
  * Builds the error responses that Envoy itself generates, as the `local_reply_config` of an HTTP connection manager.
