@@ -17,7 +17,6 @@ export const EdgeConfigurationRequest = z.object({
   set: z.string().max(4_096),
   digest,
 });
-export type EdgeConfigurationRequest = z.infer<typeof EdgeConfigurationRequest>;
 
 /**
  * The age of a session's newest tunnel at an edge, in milliseconds. It is an age and not a timestamp, because clocks
@@ -36,4 +35,3 @@ export type DrainingTunnels = z.infer<typeof DrainingTunnels>;
  * through it, so that other edges can notify their agents.
  */
 export const EdgeDraining = z.object({ sessions: z.array(DrainingTunnels).max(MAX_DRAINING_SESSIONS) });
-export type EdgeDraining = z.infer<typeof EdgeDraining>;

@@ -67,7 +67,6 @@ export type LeaseRenewal = z.infer<typeof LeaseRenewal>;
  * collected.
  */
 export const LeaseRequest = z.object({ leases: z.array(LeaseRenewal).min(1).max(MAX_LEASES) });
-export type LeaseRequest = z.infer<typeof LeaseRequest>;
 
 export const LeaseAnswer = z.object({
   session_id: z.string(),

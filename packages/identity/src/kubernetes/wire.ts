@@ -23,7 +23,6 @@ export type KubernetesAccess = z.infer<typeof KubernetesAccess>;
 
 /** The request body of `POST /kubernetes/token`. */
 export const KubernetesTokenRequest = z.object({ grant: z.string().min(1).max(63) });
-export type KubernetesTokenRequest = z.infer<typeof KubernetesTokenRequest>;
 
 /**
  * The response to `POST /kubernetes/token`: a token for the session's ServiceAccount under this grant. The API server

@@ -43,7 +43,6 @@ export type SignInRequest = z.infer<typeof SignInRequest>;
 
 /** The request body of `POST /session/sign-out`. */
 export const SignOutRequest = z.strictObject({ issuer: name });
-export type SignOutRequest = z.infer<typeof SignOutRequest>;
 
 export const SignInState = z.object({
   /** The issuer name in the access file. */
