@@ -167,16 +167,13 @@ export class DataPlane {
   }
 
   async status(): Promise<DataPlaneStatus> {
-    const { admin, pid, version, restarts, lastEnd } = this.#envoy;
+    const { admin } = this.#envoy;
     const [listeners, clusters] = await Promise.all([admin.listeners(), admin.clusters()]).catch(
       () => [[], []] as const,
     );
     return {
       envoy: {
-        version,
-        restarts,
-        ...(pid === undefined ? {} : { pid }),
-        ...(lastEnd === undefined ? {} : { lastEnd }),
+        ...this.#envoy.status,
         listeners: listeners.filter(({ address }) => address !== undefined),
         clusters,
       },

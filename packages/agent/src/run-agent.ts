@@ -263,7 +263,7 @@ async function start(
 
   async function status(): Promise<AgentStatus> {
     const { session, identityToken, services, mesh } = manager.credentials;
-    const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
+    const { answeredAt, failures, lease } = manager.health;
     const plane = await dataPlane!.status();
     const { refusal } = channel;
     const kubectl = kubernetes.status;

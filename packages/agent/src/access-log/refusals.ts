@@ -75,7 +75,7 @@ const ANSWERS: Readonly<Record<string, string>> = {
 /** Envoy does not report why it rejected the edge's certificate, so the reason is always the same. */
 const EDGE_NOT_BELIEVED = "this workspace does not trust the edge's certificate; run meshpass doctor to see why";
 
-/** Envoy does not report why it rejected the edge's certificate, so this explanation is always the same. */
+/** A refusal as it is in the access log. */
 interface Found extends Omit<Refusal, 'at' | 'count'> {
   /** The `HOST:PORT` of a service, or the `ADDRESS:PORT` of its listener. */
   readonly at: string;
@@ -118,8 +118,7 @@ export class RefusalLog {
     return isPassedOn ? undefined : ofRequest(entry);
   }
 
-  #report(at: string, method: string | undefined, found: Omit<Refusal, 'at' | 'count'>): void {
-    const { hop, status, code, decision, request } = found;
+  #report({ at, method, hop, status, code, decision, request }: Found): void {
     if (code === undefined || FAILURES.includes(code)) return;
     const { report, services } = this.#options;
     const service = services().find(
@@ -128,21 +127,13 @@ export class RefusalLog {
     if (!service) return;
     const { host, port } = service;
     const isRefusal = status !== undefined && status >= 400 && status <= 599;
-    report.add(
-      {
-        hop,
-        host,
-        port,
-        code,
-        ...(method !== undefined && { method: reportedMethod(method) }),
-        ...(isRefusal && { status }),
-      },
-      decision ?? request,
-    );
+    const asked = method === undefined ? {} : { method: reportedMethod(method) };
+    report.add({ hop, host, port, code, ...asked, ...(isRefusal && { status }) }, decision ?? request);
   }
 
-  #add({ at, method, ...found }: Found): void {
-    this.#report(at, method, found);
+  #add(one: Found): void {
+    this.#report(one);
+    const { at: _at, method: _method, ...found } = one;
     const newest = this.#last[0];
     const again = newest && newest.what === found.what && newest.hop === found.hop && newest.reason === found.reason;
     const count = again ? newest.count + 1 : 1;

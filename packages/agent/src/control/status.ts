@@ -2,6 +2,7 @@
 import type { Refusal } from '../access-log/refusals.ts';
 import type { ClusterState, ListenerState } from '../envoy/admin.ts';
 import type { LeftOut } from '../session/broker-answers.ts';
+import type { CertificateStatus } from '../session/granted.ts';
 import type { SignInStatus } from '../sign-in/sign-ins.ts';
 
 export interface AgentStatus extends DataPlaneStatus {
@@ -17,18 +18,7 @@ export interface AgentStatus extends DataPlaneStatus {
     readonly expiresAt: number;
   };
   readonly credentials: {
-    readonly svids: readonly {
-      readonly grant: string;
-      readonly spiffeId: string;
-      readonly expiresAt: number;
-      /** When the session loses the grant. Absent if the broker does not report it. */
-      readonly heldUntil?: number;
-      /**
-       * Why the session gained the grant after it was opened: `window_opened`, `access_widened`, `approved`,
-       * `emergency` or `signed_in`.
-       */
-      readonly gained?: string;
-    }[];
+    readonly svids: readonly CertificateStatus[];
     readonly identityTokenExpiresAt: number;
   };
   /** The developer's sign-ins at identity providers, in addition to the workspace's proof. */

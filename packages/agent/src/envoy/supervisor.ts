@@ -89,17 +89,15 @@ export class EnvoySupervisor {
     return this.#process?.pid;
   }
 
-  get version(): string {
-    return this.#options.envoy.version;
-  }
-
-  get restarts(): number {
-    return this.#restarts;
-  }
-
-  /** A description of how the last process ended. Undefined while the first process is still running. */
-  get lastEnd(): string | undefined {
-    return this.#lastEnd;
+  /** The state of the process. `lastEnd` describes how the previous process ended, if there was one. */
+  get status() {
+    const [pid, lastEnd] = [this.pid, this.#lastEnd];
+    return {
+      version: this.#options.envoy.version,
+      restarts: this.#restarts,
+      ...(pid !== undefined && { pid }),
+      ...(lastEnd !== undefined && { lastEnd }),
+    };
   }
 
   /**

@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
-import type { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
+import type { KubernetesAccess, KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
 import { writePrivateFile } from '../control/own-files.ts';
 import type { KubernetesStatus } from '../control/status.ts';
 import type { BrokerClient } from '../session/broker-client.ts';
@@ -48,14 +48,12 @@ export class WorkspaceKubernetes {
 
   /** Rewrites the kubeconfig if it has changed because of a new session, certificate or list of services. */
   update(): void {
-    const { credentials, command, runtimeDirectory, log } = this.#options;
+    const { credentials, log } = this.#options;
     const current = credentials();
     const grants = kubernetesGrants(current);
     const held = new Set(grants.map(({ grant }) => keyOf(current, grant)));
     for (const key of [...this.#tokens.keys()]) if (!held.has(key)) this.#tokens.delete(key);
-    const certificateAuthority = current.kubernetes?.certificate_authority;
-    const text =
-      grants.length === 0 ? undefined : kubeconfig({ grants, certificateAuthority, command, runtimeDirectory });
+    const text = grants.length === 0 ? undefined : kubeconfig(grants, current.kubernetes, this.#options);
     if (text === this.#written) return;
     try {
       if (text === undefined) this.remove();
@@ -134,15 +132,6 @@ function keyOf({ session, svids }: Credentials, grant: string): string {
   return `${session.id} ${grant} ${svids.get(grant)?.spiffeId}`;
 }
 
-interface KubeconfigParts {
-  readonly grants: readonly KubernetesGrant[];
-  /** The CA certificates as PEM. If they are absent, kubectl uses the system's root certificates. */
-  readonly certificateAuthority: string | undefined;
-  /** The command that starts `meshpass`. */
-  readonly command: readonly string[];
-  readonly runtimeDirectory: string;
-}
-
 /**
  * Returns the name of the cluster, the user and the context. The prefix avoids conflicts with the user's own contexts.
  */
@@ -155,7 +144,12 @@ function contextOf(grant: string): string {
  * client.authentication.k8s.io/v1 and contains no secrets itself. The server is a loopback address, and
  * `tls-server-name` makes kubectl verify the API server under a name that every API server certificate contains.
  */
-function kubeconfig({ grants, certificateAuthority, command, runtimeDirectory }: KubeconfigParts): string {
+function kubeconfig(
+  grants: readonly KubernetesGrant[],
+  access: KubernetesAccess | undefined,
+  { command, runtimeDirectory }: WorkspaceKubernetesOptions,
+): string {
+  const certificateAuthority = access?.certificate_authority;
   const [executable, ...words] = command;
   const document = {
     apiVersion: 'v1',

@@ -21,12 +21,7 @@ export interface ReceivedConfiguration extends WorkspaceConfiguration {
 export type ConfigurationContent = Omit<ReceivedConfiguration, 'version'>;
 
 /** A part of istiod's configuration that the broker has omitted because every workspace would reject it. */
-export interface LeftOut {
-  /** The type URL of the omitted part. */
-  readonly what: string;
-  readonly where: string;
-  readonly count: number;
-}
+export type LeftOut = ConfigurationResponse['left_out'][number];
 
 /**
  * Checks the names of all services in a response, and adds their short forms.

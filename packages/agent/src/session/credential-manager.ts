@@ -25,17 +25,6 @@ import { TaskTimers } from './task-timers.ts';
 /** How a lease was renewed: through the control channel of an edge, or over HTTPS. */
 export type LeaseTransport = 'channel' | 'https';
 
-export interface Health {
-  /** When the broker last responded, in Unix milliseconds. */
-  readonly brokerAnsweredAt: number;
-  /** The latest failure of each task that has not succeeded since then. */
-  readonly failures: Readonly<Record<string, string>>;
-  /**
-   * The transport that last renewed the lease, and since when it has been in use. Opening a session counts as HTTPS.
-   */
-  readonly lease: { readonly by: LeaseTransport; readonly since: number };
-}
-
 export interface CredentialManagerOptions {
   readonly client: BrokerClient;
   readonly source: ProofSource;
@@ -74,7 +63,10 @@ export class CredentialManager {
   /** The token of the latest session, whether it is open or still being opened. Undefined if it could not be opened. */
   #opening: Promise<string | undefined> | undefined;
   #brokerAnsweredAt = 0;
-  #lease: Health['lease'] = { by: 'https', since: 0 };
+  /**
+   * The transport that last renewed the lease, and since when it has been in use. Opening a session counts as HTTPS.
+   */
+  #lease: { readonly by: LeaseTransport; readonly since: number } = { by: 'https', since: 0 };
   /** The grant set of the session, according to its last lease. */
   #set: string | undefined;
   #closed = false;
@@ -129,8 +121,12 @@ export class CredentialManager {
     if (this.#reopening) this.#tasks.later('session', 0);
   }
 
-  get health(): Health {
-    return { brokerAnsweredAt: this.#brokerAnsweredAt, failures: this.#tasks.failures, lease: this.#lease };
+  /**
+   * When the broker last responded (in Unix milliseconds), the latest failure of each task that has not succeeded since
+   * then, and how the lease is renewed.
+   */
+  get health() {
+    return { answeredAt: this.#brokerAnsweredAt, failures: this.#tasks.failures, lease: this.#lease };
   }
 
   /**

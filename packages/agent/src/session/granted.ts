@@ -1,6 +1,6 @@
 /** Applies the current grants of a session to its credentials. */
 import type { ServicesResponse } from '@meshpass/identity/wire';
-import type { Credentials } from './enrol.ts';
+import type { Credentials, Svid } from './enrol.ts';
 
 /**
  * Applies a list of services. Certificates are removed if their grant was lost, or if it was regained with a different
@@ -42,8 +42,18 @@ export function hasNewGrant({ session, svids }: Credentials, set: string, before
   return names(set).some((name) => !had.includes(name) || !svids.has(name));
 }
 
+export interface CertificateStatus extends Pick<Svid, 'grant' | 'spiffeId' | 'expiresAt'> {
+  /** When the session loses the grant. Absent if the broker does not report it. */
+  readonly heldUntil?: number;
+  /**
+   * Why the session gained the grant after it was opened: `window_opened`, `access_widened`, `approved`, `emergency` or
+   * `signed_in`.
+   */
+  readonly gained?: string;
+}
+
 /** Returns the certificates without their private keys, each with the time until which the session holds its grant. */
-export function certificatesOf({ svids, session }: Credentials) {
+export function certificatesOf({ svids, session }: Credentials): CertificateStatus[] {
   return [...svids.values()].map(({ grant, spiffeId, expiresAt }) => {
     const held = session.held.find((one) => one.grant === grant);
     return {

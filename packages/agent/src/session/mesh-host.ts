@@ -12,23 +12,8 @@ import { isDnsLabel } from '@meshpass/identity/spiffe';
  */
 const TAKEN = new Set([
   ...['com', 'org', 'net', 'edu', 'gov', 'mil', 'int', 'arpa'],
-  ...[
-    'aero',
-    'asia',
-    'biz',
-    'cat',
-    'coop',
-    'info',
-    'jobs',
-    'mobi',
-    'museum',
-    'name',
-    'post',
-    'pro',
-    'tel',
-    'travel',
-    'xxx',
-  ],
+  ...['aero', 'asia', 'biz', 'cat', 'coop', 'info', 'jobs', 'mobi'],
+  ...['museum', 'name', 'post', 'pro', 'tel', 'travel', 'xxx'],
   // These labels come from RFC 6761, RFC 6762 appendix G, RFC 7686 and RFC 9476, or are reserved by ICANN for private
   // networks.
   ...['alt', 'corp', 'example', 'home', 'internal', 'intranet', 'invalid', 'lan', 'local', 'localdomain', 'localhost'],

@@ -25,8 +25,8 @@ test('retries an Envoy that cannot start, without ending the agent', async () =>
   supervisor.start();
   await expect.poll(() => ends).toContain('not started: ENOENT');
   mkdirSync(directory);
-  await expect.poll(() => supervisor.lastEnd).toBe('exit 7');
-  expect(supervisor.restarts).toBe(ends.length);
+  await expect.poll(() => supervisor.status.lastEnd).toBe('exit 7');
+  expect(supervisor.status.restarts).toBe(ends.length);
 });
 
 test('reports an Envoy that cannot start, for lack of file descriptors or altogether, and ends nothing', async () => {
