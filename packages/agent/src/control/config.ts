@@ -39,7 +39,8 @@ export interface AgentConfig {
 }
 
 /**
- * Reads the configuration from environment variables (MESHPASS_...). Explicit options take precedence.
+ * Completes the configuration with environment variables (MESHPASS_...) and defaults.
+ * @param options the options of the command line, whose flags read environment variables of their own
  * @throws MeshpassError config_invalid
  */
 export function agentConfig(
@@ -68,23 +69,12 @@ const DEFAULTS = {
   presencePort: 0,
 };
 
-/** Reads the settings that are present in the environment. */
+/** Reads the settings that have no flag, if they are present in the environment. */
 function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Partial<AgentConfig> {
-  const texts = {
-    broker: env.MESHPASS_BROKER,
-    caFile: env.MESHPASS_CA_FILE,
-    proofFile: env.MESHPASS_PROOF_FILE,
-    audience: env.MESHPASS_AUDIENCE,
-    hostsFile: env.MESHPASS_HOSTS_FILE,
-    clusterDomain: env.MESHPASS_CLUSTER_DOMAIN,
-    bridgeAddress: env.MESHPASS_BRIDGE_ADDRESS,
-    signIn: env.MESHPASS_SIGN_IN,
-    envoy: env.MESHPASS_ENVOY,
-  };
   return {
-    ...Object.fromEntries(Object.entries(texts).filter(([, text]) => text)),
-    ...(env.MESHPASS_PROXY_PORT && { proxyPort: Number(env.MESHPASS_PROXY_PORT) }),
-    ...(env.MESHPASS_PRESENCE_PORT && { presencePort: Number(env.MESHPASS_PRESENCE_PORT) }),
+    ...(env.MESHPASS_HOSTS_FILE && { hostsFile: env.MESHPASS_HOSTS_FILE }),
+    ...(env.MESHPASS_CLUSTER_DOMAIN && { clusterDomain: env.MESHPASS_CLUSTER_DOMAIN }),
+    ...(env.MESHPASS_ENVOY && { envoy: env.MESHPASS_ENVOY }),
     ...(env.MESHPASS_BY_NAME === 'false' && { byName: false }),
   };
 }
