@@ -4,6 +4,7 @@
  */
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { memoize } from '@meshpass/identity/memory/memoize';
 
 /**
  * The number of values that an unknown field counts as. Unknown fields are rejected, and cost more than other fields.
@@ -74,10 +75,6 @@ function isPacked(field: DescField): boolean {
   return field.fieldKind === 'list' && (field.listKind === 'enum' || field.packed);
 }
 
-const numbered = new WeakMap<DescMessage, ReadonlyMap<number, DescField>>();
-
-function fieldsOf(type: DescMessage): ReadonlyMap<number, DescField> {
-  const known = numbered.get(type) ?? new Map(type.fields.map((field) => [field.number, field]));
-  numbered.set(type, known);
-  return known;
-}
+const fieldsOf = memoize(
+  (type: DescMessage): ReadonlyMap<number, DescField> => new Map(type.fields.map((field) => [field.number, field])),
+);

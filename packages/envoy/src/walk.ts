@@ -2,17 +2,10 @@
  * Checks a message against the allow list. The agent rejects a message with parts that are not accepted, while the
  * broker removes these parts.
  */
-import {
-  type DescEnum,
-  type DescField,
-  type DescMessage,
-  fromBinary,
-  type Message,
-  ScalarType,
-  toBinary,
-} from '@bufbuild/protobuf';
+import { type DescField, type DescMessage, fromBinary, type Message, ScalarType, toBinary } from '@bufbuild/protobuf';
 import { type ReflectList, type ReflectMap, type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
 import type { Any } from '@bufbuild/protobuf/wkt';
+import { memoize } from '@meshpass/identity/memory/memoize';
 import { boundsOf, checkDuration } from './allow/bounds.ts';
 import { envoyMemoryCost } from './allow/cost.ts';
 import { ALLOW_LIST } from './allow/list.ts';
@@ -121,7 +114,7 @@ class Walk {
       const rule = ruleOf(entry, field.name);
       if (rule && field.fieldKind === 'list') {
         const list = message.get(field);
-        const fit = (item: unknown) => !this.#value(item, field, field.enum, rule, where, depth, () => {});
+        const fit = (item: unknown) => !this.#value(item, field, rule, where, depth, () => {});
         const kept = [...list].filter(fit);
         list.clear();
         for (const item of kept) list.add(item);
@@ -132,12 +125,12 @@ class Walk {
   #field(message: ReflectMessage, field: DescField, rule: Rule, where: string, depth: number): Result {
     if (field.fieldKind === 'list' || field.fieldKind === 'map') {
       const { size } = message.get(field) as ReflectList | ReflectMap;
-      const { items } = boundsOf(field.parent.typeName, field.name);
+      const { items } = boundsOf(field);
       if (size > items) return this.#refuse(nameOf(field), where, `${size} items; at most ${items} are accepted`);
     }
     if (field.fieldKind === 'list') return this.#list(message.get(field), field, rule, where, depth);
     if (field.fieldKind === 'map') return this.#map(message.get(field), field, rule, where, depth);
-    return this.#value(message.get(field), field, field.enum, rule, where, depth, (value) => message.set(field, value));
+    return this.#value(message.get(field), field, rule, where, depth, (value) => message.set(field, value));
   }
 
   #list(list: ReflectList, field: DescField & { fieldKind: 'list' }, rule: Rule, where: string, depth: number): Result {
@@ -146,7 +139,7 @@ class Walk {
     for (const [index, item] of [...list].entries()) {
       const at = `${where}[${index}]`;
       const write = (written: ReflectMessage) => list.set(index, written);
-      const finding = this.#value(item, field, field.enum, rule, at, depth, write);
+      const finding = this.#value(item, field, rule, at, depth, write);
       if (finding && !this.#omit(finding, at, rule)) failed ??= finding;
       else if (finding && rule.instead) kept.push(rule.instead(item as ReflectMessage, finding));
       else if (!finding) kept.push(list.get(index));
@@ -160,14 +153,14 @@ class Walk {
 
   #map(map: ReflectMap, field: DescField & { fieldKind: 'map' }, rule: Rule, where: string, depth: number): Result {
     let failed: Result;
-    const { text } = boundsOf(field.parent.typeName, field.name);
+    const { text } = boundsOf(field);
     for (const [key, item] of [...map]) {
       const at = `${where}[${quoteUntrusted(String(key))}]`;
       const reason = checkText(String(key), text) ?? rule.keys?.(String(key), this.#context);
       const write = (written: ReflectMessage) => map.set(key, written);
       const finding =
         reason === undefined
-          ? this.#value(item, field, field.enum, rule, at, depth, write)
+          ? this.#value(item, field, rule, at, depth, write)
           : this.#refuse(nameOf(field), at, reason);
       if (finding && this.#omit(finding, at, rule)) map.delete(key);
       else failed ??= finding;
@@ -185,7 +178,6 @@ class Walk {
   #value(
     value: unknown,
     field: DescField,
-    type: DescEnum | undefined,
     rule: Rule,
     where: string,
     depth: number,
@@ -201,7 +193,7 @@ class Walk {
           : this.message(value, where, depth + 1);
       return inner ?? this.#checked(value, field, rule, where);
     }
-    if (type && !type.values.some(({ number }) => number === value))
+    if (field.enum && !field.enum.values.some(({ number }) => number === value))
       return this.#refuse(nameOf(field), where, `unknown value ${Number(value)}`);
     const text =
       typeof value === 'string'
@@ -209,7 +201,7 @@ class Walk {
         : value instanceof Uint8Array
           ? Buffer.from(value).toString('latin1')
           : undefined;
-    const { text: longest } = boundsOf(field.parent.typeName, field.name);
+    const { text: longest } = boundsOf(field);
     const reason = text === undefined ? undefined : checkText(text, longest);
     return reason === undefined ? this.#checked(value, field, rule, where) : this.#refuse(nameOf(field), where, reason);
   }
@@ -277,7 +269,7 @@ function checkBounds(value: unknown, field: DescField): string | undefined {
   if (isMessage(value)) {
     if (value.desc.typeName === 'google.protobuf.Duration') {
       const { seconds, nanos } = value.message as Message & { readonly seconds: bigint; readonly nanos: number };
-      return checkDuration(seconds, nanos, boundsOf(typeName, field.name).seconds);
+      return checkDuration(seconds, nanos, boundsOf(field).seconds);
     }
     if (!WRAPPED_NUMBERS.includes(value.desc.typeName)) return undefined;
     const isDouble = value.desc.typeName === 'google.protobuf.DoubleValue';
@@ -290,7 +282,7 @@ function checkBounds(value: unknown, field: DescField): string | undefined {
 
 function checkNumber(value: unknown, isDouble: boolean, field: DescField): string | undefined {
   if (typeof value !== 'bigint' && typeof value !== 'number') return undefined;
-  const { integer, double } = boundsOf(field.parent.typeName, field.name);
+  const { integer, double } = boundsOf(field);
   const most = isDouble ? double : integer;
   // This also rejects NaN, because every comparison with NaN is false.
   return Number(value) <= most ? undefined : `${value} is more than ${most}`;
@@ -302,12 +294,10 @@ function checkText(text: string, longest: number): string | undefined {
 }
 
 const ANYTHING: Rule = {};
-const free = new WeakMap<MessageRule, ReadonlySet<string>>();
+const freeFields = memoize(({ free }: MessageRule): ReadonlySet<string> => new Set(free?.split(' ')));
 
 function ruleOf(entry: MessageRule, name: string): Rule | undefined {
-  const names = free.get(entry) ?? new Set(entry.free?.split(' '));
-  free.set(entry, names);
-  return entry.fields?.[name] ?? (names.has(name) ? ANYTHING : undefined);
+  return entry.fields?.[name] ?? (freeFields(entry).has(name) ? ANYTHING : undefined);
 }
 
 /** Whether omitting a field would change the meaning of the message. */

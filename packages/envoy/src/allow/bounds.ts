@@ -3,6 +3,8 @@
  * unlimited work or memory use in Envoy or in the agent. The bounds depend on the type of the field. Fields that need
  * different bounds are listed individually.
  */
+import type { DescField } from '@bufbuild/protobuf';
+import { memoize } from '@meshpass/identity/memory/memoize';
 
 export interface Bounds {
   /** The range of a duration in seconds. A duration of 0 is always allowed, because it disables the feature. */
@@ -114,22 +116,11 @@ export const BOUNDS_BY_FIELD: Readonly<Record<string, Partial<Bounds>>> = {
   [`${CLUSTER}Cluster.PreconnectPolicy.per_upstream_preconnect_ratio`]: { double: 3 },
 };
 
-/**
- * Returns the bounds of a field.
- * @param type the full name of the message type
- * @param field the name of the field
- */
-export function boundsOf(type: string, field: string): Bounds {
-  const name = `${type}.${field}`;
-  const known = found.get(name);
-  if (known) return known;
-  const bounds = { ...BY_TYPE, ...BOUNDS_BY_FIELD[`${type}.*`], ...BOUNDS_BY_FIELD[name] };
-  found.set(name, bounds);
-  return bounds;
-}
-
-/** The bounds by full field name. They are computed only once for each field in the allow list. */
-const found = new Map<string, Bounds>();
+/** Returns the bounds of a field. They are computed only once for each field in the allow list. */
+export const boundsOf = memoize(({ parent, name }: DescField): Bounds => {
+  const [ofType, ofField] = [BOUNDS_BY_FIELD[`${parent.typeName}.*`], BOUNDS_BY_FIELD[`${parent.typeName}.${name}`]];
+  return { ...BY_TYPE, ...ofType, ...ofField };
+});
 
 /** Explains why a duration is out of bounds, or returns undefined if it is not. */
 export function checkDuration(seconds: bigint, nanos: number, [least, most]: Bounds['seconds']): string | undefined {
