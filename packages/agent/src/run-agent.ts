@@ -83,7 +83,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   try {
     return await start(config, dependencies, parts);
   } catch (error) {
-    await parts.disposeAsync().catch(notClosed(dependencies.log));
+    await parts.disposeAsync().catch(logFailure(dependencies.log, 'close_failed'));
     throw error; // throws the original error, even if a part failed to close
   }
 }
@@ -171,7 +171,7 @@ async function start(
     edgeRoots: ca,
     // A configuration that cannot be validated is discarded, and the last valid one stays in use.
     configured: (received) =>
-      answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
+      answering?.then((plane) => plane.configure(received)).catch(logFailure(log, 'configuration_failed')),
     tunnelsDraining: (newestMs) => dataPlane?.tunnelsDraining(newestMs),
   });
   const kubernetes = new WorkspaceKubernetes({
@@ -191,12 +191,12 @@ async function start(
   const enrolled = signInFirst().then(() => manager.start());
   answering = startDataPlane();
   for (const one of [enrolled, answering]) one.catch(() => {}); // failures are reported below
-  stop.addEventListener('abort', () => void close().catch(notClosed(log)));
+  stop.addEventListener('abort', () => void close().catch(logFailure(log, 'close_failed')));
   try {
     if (stop.aborted) throw stoppedEarly();
     await Promise.race([carryTraffic(), closed.then(() => Promise.reject(stoppedEarly()))]);
   } catch (error) {
-    await close().catch(notClosed(log));
+    await close().catch(logFailure(log, 'close_failed'));
     throw stop.aborted ? stoppedEarly() : error; // closing the agent ends pending calls, which then fail
   }
   readyAfter = Math.round(performance.now());
@@ -254,11 +254,7 @@ async function start(
 
   function beginSession(): void {
     channel.begin();
-    signIns.sessionChanged().catch(failed('sign_in_failed'));
-  }
-
-  function failed(event: string): (thrown: unknown) => void {
-    return (thrown) => log(event, { code: toMeshpassError(thrown).code });
+    signIns.sessionChanged().catch(logFailure(log, 'sign_in_failed'));
   }
 
   async function status(): Promise<AgentStatus> {
@@ -371,8 +367,9 @@ async function start(
   }
 }
 
-function notClosed(log: AgentDependencies['log']): (thrown: unknown) => void {
-  return (thrown) => log?.('close_failed', { code: toMeshpassError(thrown).code });
+/** Returns a function that logs the error code of a failure. */
+function logFailure(log: AgentDependencies['log'], event: string): (thrown: unknown) => void {
+  return (thrown) => log?.(event, { code: toMeshpassError(thrown).code });
 }
 
 function stoppedEarly(): MeshpassError {

@@ -99,21 +99,17 @@ export function sendControlRequest<T>(directory: string, request: ControlRequest
 
 async function reply(line: string, answer: (request: ControlRequest) => Promise<unknown>): Promise<string> {
   try {
-    return JSON.stringify({ result: await answer(await parse(line)) });
+    const { ControlRequest: schema } = await import('../control-request.ts');
+    const request = schema.safeParse(JSON.parse(line));
+    if (request.success) return JSON.stringify({ result: await answer(request.data) });
+    throw new MeshpassError(
+      'usage',
+      `The running agent (version ${VERSION}) does not support this command. Run meshpass down, then meshpass up.`,
+    );
   } catch (thrown) {
     const { code, message } = toMeshpassError(thrown);
     return JSON.stringify({ error: { code, message } });
   }
-}
-
-async function parse(line: string): Promise<ControlRequest> {
-  const { ControlRequest: schema } = await import('../control-request.ts');
-  const request = schema.safeParse(JSON.parse(line));
-  if (request.success) return request.data;
-  throw new MeshpassError(
-    'usage',
-    `The running agent (version ${VERSION}) does not support this command. Run meshpass down, then meshpass up.`,
-  );
 }
 
 /** Returns whether an agent is running, even if it has no session. */

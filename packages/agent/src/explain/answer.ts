@@ -99,13 +99,8 @@ function omissions(leftOut: readonly LeftOut[]): readonly string[] {
 function routeIn(resources: EnvoyResources, service: ReachableService, call: ExplainedCall): RouteAnswer {
   const route = routeBy(resources, service, call);
   if (route.kind !== 'forward') return route;
-  return {
-    ...route,
-    to: route.to.map((target) => ({
-      ...target,
-      ...(isEmpty(resources, service.grant, target) && { hasNoEndpoint: true as const }),
-    })),
-  };
+  const to = route.to.map((one) => (isEmpty(resources, service.grant, one) ? { ...one, hasNoEndpoint: true } : one));
+  return { ...route, to };
 }
 
 /**
@@ -114,11 +109,8 @@ function routeIn(resources: EnvoyResources, service: ReachableService, call: Exp
  */
 function isEmpty(resources: EnvoyResources, grant: string, { host, port, subset = '' }: RouteTarget): boolean {
   const cluster = read(resources[CLUSTER]?.get(`${grant}/outbound|${port}|${subset}|${host}`));
-  return cluster !== undefined && !(cluster.load_assignment?.endpoints ?? []).some(hasEndpoints);
-}
-
-function hasEndpoints({ lb_endpoints: endpoints = [] }: Json): boolean {
-  return endpoints.length > 0;
+  const localities: readonly Json[] = cluster?.load_assignment?.endpoints ?? [];
+  return cluster !== undefined && !localities.some(({ lb_endpoints: endpoints = [] }) => endpoints.length > 0);
 }
 
 function routeBy(resources: EnvoyResources, service: ReachableService, call: ExplainedCall): RouteAnswer {

@@ -12,7 +12,7 @@ export interface RouteTarget {
   /** The weight of this target, if the route has more than one. */
   readonly weight?: number;
   /** Set if Envoy has not received any endpoints for the target, in which case every call fails with 503. */
-  readonly hasNoEndpoint?: true;
+  readonly hasNoEndpoint?: boolean;
 }
 
 export type RouteAnswer = {

@@ -88,9 +88,12 @@ export class CredentialManager {
         return !(task === 'session' ? FINAL : OVER).has(code);
       },
       // Only one task checks whether the broker is back. If four tasks did, every agent would return with four
-      // connections.
+      // connections. Opening a session must not wait for a lease renewal, because there is no lease without a session.
       waitsForOthers: (task, { code }) =>
-        code === 'agent_broker_unreachable' && waitsForLease(task) && this.#tasks.failures.heartbeat !== undefined,
+        code === 'agent_broker_unreachable' &&
+        task !== 'heartbeat' &&
+        task !== 'session' &&
+        this.#tasks.failures.heartbeat !== undefined,
     });
   }
 
@@ -151,13 +154,18 @@ export class CredentialManager {
       this.#brokerAnsweredAt = now();
     }
     if (!report.isEmpty) this.#tasks.later('refusals', 0);
+    const { session, servicesVersion, identityToken } = this.credentials;
+    const { set, services_version: version, token_keys: keys } = lease;
     // A change for one session may affect all sessions at once, so requests are spread out after a renewal through the
     // channel. If the session has gained a grant, the services are requested immediately, because the broker announces
     // gained grants to one session after another.
-    const spread = by === 'https' ? 0 : random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
-    const gained = hasNewGrant(this.credentials, lease.set, this.#set);
-    this.#set = lease.set;
-    this.#learn(lease, gained ? 0 : spread, gained);
+    const spread = by === 'https' ? 0 : random() * SPREAD * session.heartbeat_seconds * 1000;
+    const gained = hasNewGrant(this.credentials, set, this.#set);
+    this.#set = set;
+    if (version !== undefined && version !== servicesVersion && (gained || !this.#tasks.isDue('services')))
+      this.#tasks.later('services', gained ? 0 : spread);
+    // The token's key has been removed, so sidecars no longer accept the token, regardless of its remaining lifetime.
+    if (identityToken.kid !== undefined && keys?.includes(identityToken.kid) === false) this.#tasks.later('token', 0);
   }
 
   /** Resumes renewing the lease of the given session over HTTPS, until the control channel renews it again. */
@@ -224,15 +232,23 @@ export class CredentialManager {
   }
 
   #scheduleRenewals(): void {
-    const now = this.#options.now();
-    const due = svidsDue(this.credentials, now);
-    if (due !== undefined) this.#tasks.later('svids', this.#jittered(due));
-    this.#tasks.later('token', this.#jittered(tokenDue(this.credentials, now)));
+    const { svids, identityToken } = this.credentials;
+    this.#scheduleRenewal('svids', [...svids.values()]);
+    this.#scheduleRenewal('token', [identityToken]);
   }
 
-  /** Shortens a delay by up to a fifth, so that agents do not all renew at the same time. */
-  #jittered(milliseconds: number): number {
-    return Math.max(milliseconds * (1 - 0.2 * this.#options.random()), 500);
+  /**
+   * Schedules a renewal for the time when the first of the credentials is halfway through its lifetime. The delay is
+   * shortened by up to a fifth, so that agents do not all renew at the same time.
+   */
+  #scheduleRenewal(
+    task: Task,
+    credentials: readonly { readonly issuedAt: number; readonly expiresAt: number }[],
+  ): void {
+    if (credentials.length === 0) return;
+    const { now, random } = this.#options;
+    const due = Math.min(...credentials.map(({ issuedAt, expiresAt }) => (issuedAt + expiresAt) / 2)) - now();
+    this.#tasks.later(task, Math.max(due * (1 - 0.2 * random()), 500));
   }
 
   async #run(task: Task): Promise<void> {
@@ -266,8 +282,8 @@ export class CredentialManager {
       refusals: () => this.#reportRefusals(),
       services: () => this.#refreshServices(),
       configuration: () => this.#options.fetchConfiguration(),
-      svids: () => this.#renewSvids(this.credentials.session.grants),
-      token: () => this.#renewToken(),
+      svids: () => this.#renew('svids', this.credentials.session.grants),
+      token: () => this.#renew('token', [], true),
     };
     return tasks[task]();
   }
@@ -285,19 +301,6 @@ export class CredentialManager {
     await report.send((refusals) => client.reportRefusals(accessToken, refusals));
   }
 
-  /**
-   * Schedules requests for everything that is stale according to the lease.
-   * @param pause how long to wait before the services are requested, in milliseconds
-   * @param sooner whether to replace a request that is already scheduled for a later time
-   */
-  #learn({ services_version: version, token_keys: keys }: LeaseStatement, pause: number, sooner = false): void {
-    const { servicesVersion, identityToken } = this.credentials;
-    if (version !== undefined && version !== servicesVersion && (sooner || !this.#tasks.isDue('services')))
-      this.#tasks.later('services', pause);
-    // The token's key has been removed, so sidecars no longer accept the token, regardless of its remaining lifetime.
-    if (identityToken.kid !== undefined && keys?.includes(identityToken.kid) === false) this.#tasks.later('token', 0);
-  }
-
   async #refreshServices(): Promise<void> {
     const { client, onChange, log } = this.#options;
     const { accessToken } = this.credentials;
@@ -309,7 +312,8 @@ export class CredentialManager {
     const { roots } = answer.mesh;
     const rerooted = roots.join() !== before.mesh.roots.join();
     if (rerooted) onChange('svids');
-    if (fresh.length > 0) await this.#renewSvids(fresh, true);
+    // Sidecars reject a token that does not include a newly gained grant.
+    if (fresh.length > 0) await this.#renew('svids', fresh, true);
     log('services_changed', { services: answer.services.length });
     onChange('services');
     // If a root certificate was removed, the certificates below it are no longer trusted, regardless of their lifetime.
@@ -317,11 +321,8 @@ export class CredentialManager {
     if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#tasks.later('svids', 0);
   }
 
-  /**
-   * @param withToken whether to renew the token as well. Sidecars reject a token that does not include a newly gained
-   *   grant
-   */
-  async #renewSvids(grants: readonly string[], withToken = false): Promise<void> {
+  /** Renews the certificates of the given grants, and the identity token if `withToken` is set. */
+  async #renew(what: 'svids' | 'token', grants: readonly string[], withToken = false): Promise<void> {
     const { client, now, onChange } = this.#options;
     const { accessToken } = this.credentials;
     const [certificates, identityToken] = await Promise.all([
@@ -331,18 +332,7 @@ export class CredentialManager {
     if (this.#credentials?.accessToken !== accessToken) return;
     if (identityToken) this.#followKey(identityToken);
     this.#credentials = withCertificates(this.credentials, certificates, identityToken);
-    onChange('svids');
-    this.#scheduleRenewals();
-  }
-
-  async #renewToken(): Promise<void> {
-    const { client, now, onChange } = this.#options;
-    const { accessToken } = this.credentials;
-    const identityToken = await obtainIdentityToken(client, accessToken, now);
-    if (this.#credentials?.accessToken !== accessToken) return;
-    this.#followKey(identityToken);
-    this.#credentials = { ...this.credentials, identityToken };
-    onChange('token');
+    onChange(what);
     this.#scheduleRenewals();
   }
 
@@ -354,13 +344,6 @@ export class CredentialManager {
   #followKey({ kid }: IdentityToken): void {
     if (kid !== this.credentials.identityToken.kid) this.#tasks.later('services', 0);
   }
-}
-
-// The following functions schedule credential renewals, and pauses after failures.
-
-/** Returns half of a credential's lifetime, in milliseconds. */
-function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
-  return (credential.expiresAt - credential.issuedAt) / 2;
 }
 
 /** Creates the error that callers receive when no valid credential is left. */
@@ -375,28 +358,6 @@ export function credentialExpiredError(what: string): MeshpassError {
 /** The maximum pause between two renewal attempts, as a fraction of the credential's remaining lifetime. */
 const SHARE_OF_REST = 0.25;
 const LONGEST_PAUSE = 30_000;
-
-/**
- * Returns the time until the first certificate is halfway through its lifetime, in milliseconds, or undefined if there
- * are no certificates.
- */
-function svidsDue({ svids }: Credentials, now: number): number | undefined {
-  const first = Math.min(...[...svids.values()].map((svid) => svid.issuedAt + halfLife(svid)));
-  return Number.isFinite(first) ? first - now : undefined;
-}
-
-/** Returns the time until the identity token is halfway through its lifetime, in milliseconds. */
-function tokenDue({ identityToken }: Credentials, now: number): number {
-  return identityToken.issuedAt + halfLife(identityToken) - now;
-}
-
-/**
- * Returns whether a task that could not reach the broker should wait for a lease renewal. Opening a session must not
- * wait, because there is no lease without a session.
- */
-function waitsForLease(task: string): boolean {
-  return task !== 'heartbeat' && task !== 'session';
-}
 
 /**
  * Returns the maximum pause after a failure, in milliseconds.
