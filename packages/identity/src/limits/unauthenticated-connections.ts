@@ -21,11 +21,13 @@ export interface UnauthenticatedConnectionLimits {
   readonly strangersPerSource: number;
 }
 
+/** Connections by source or by site. Sets preserve insertion order, so the first connection in a set is the oldest. */
+type Groups = Map<string, Set<UnauthenticatedConnection>>;
+
 /** Creates an empty set of unauthenticated connections. */
 export function createUnauthenticatedConnections(limits: UnauthenticatedConnectionLimits) {
-  // Sets preserve insertion order, so the first connection in a set is the oldest.
-  const bySource = new Map<string, Set<UnauthenticatedConnection>>();
-  const bySite = new Map<string, Set<UnauthenticatedConnection>>();
+  const bySource: Groups = new Map();
+  const bySite: Groups = new Map();
   // Groups sites by their number of connections. The last set contains the sites with the most connections.
   const ofSize: Set<string>[] = [new Set()];
   let size = 0;
@@ -90,21 +92,13 @@ export function createUnauthenticatedConnections(limits: UnauthenticatedConnecti
   }
 }
 
-function join(
-  sets: Map<string, Set<UnauthenticatedConnection>>,
-  key: string,
-  stranger: UnauthenticatedConnection,
-): void {
-  sets.set(key, (sets.get(key) ?? new Set()).add(stranger));
+function join(groups: Groups, key: string, stranger: UnauthenticatedConnection): void {
+  groups.set(key, (groups.get(key) ?? new Set()).add(stranger));
 }
 
-function part(
-  sets: Map<string, Set<UnauthenticatedConnection>>,
-  key: string,
-  stranger: UnauthenticatedConnection,
-): boolean {
-  const held = sets.get(key);
+function part(groups: Groups, key: string, stranger: UnauthenticatedConnection): boolean {
+  const held = groups.get(key);
   const was = held?.delete(stranger) ?? false;
-  if (held?.size === 0) sets.delete(key);
+  if (held?.size === 0) groups.delete(key);
   return was;
 }
