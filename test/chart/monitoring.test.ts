@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { runInNewContext } from 'node:vm';
 import { createMetrics } from '@meshpass/broker/base/telemetry/metrics';
-import { formatStats } from '@meshpass/edge/stats';
+import { formatStats } from '@meshpass/edge';
 import { ERROR_CODES } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import { beforeAll, expect, it } from 'vitest';

@@ -10,7 +10,6 @@ test('limits the decisions of strangers, reports all of live sessions, and sums 
   const reporter = createDecisionReporter(
     (decision) => out.push(decision),
     2,
-    () => 'id',
     () => now,
   );
   const decision = (source: string): EdgeDecision => ({

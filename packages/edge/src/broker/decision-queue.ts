@@ -29,7 +29,6 @@ export interface DecisionQueueOptions {
   readonly random?: () => number;
   readonly maxQueue?: number;
   readonly maxOfSession?: number;
-  readonly newId?: () => string;
 }
 
 export type DecisionQueue = ReturnType<typeof createDecisionQueue>;
@@ -40,7 +39,7 @@ export function createDecisionQueue(options: DecisionQueueOptions) {
   const queue: EdgeDecision[] = [];
   /** The number of queued decisions, by session. */
   const queuedOf = new Map<string, number>();
-  const sums = createDecisionSums(options.newId ?? randomUUID);
+  const sums = createDecisionSums();
   const stop = new AbortController();
   let posted = 0;
   let dropped = 0;
@@ -149,7 +148,7 @@ interface Sum {
  * Refusals are not, because their target is chosen by the client. There are only a few outcomes and codes, so a client cannot create many
  * sums.
  */
-function createDecisionSums(newId: () => string) {
+function createDecisionSums() {
   const held = new Map<string, Map<string, Sum>>();
   return {
     add(session: string, decision: EdgeDecision) {
@@ -183,7 +182,7 @@ function createDecisionSums(newId: () => string) {
   function decisionOf({ target, last, count, bytesIn, bytesOut }: Sum, session: string): EdgeDecision {
     const { at, outcome, code, spiffe_id, source } = last;
     return {
-      id: newId(),
+      id: randomUUID(),
       at,
       outcome,
       source,

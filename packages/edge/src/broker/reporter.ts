@@ -3,6 +3,7 @@
  * therefore neither fill the audit log nor crowd out the decisions of live sessions. Suppressed decisions are summed
  * and reported by code.
  */
+import { randomUUID } from 'node:crypto';
 import type { EdgeDecision } from '@meshpass/identity';
 
 /**
@@ -14,7 +15,6 @@ import type { EdgeDecision } from '@meshpass/identity';
 export function createDecisionReporter(
   report: (decision: EdgeDecision) => void,
   perSecond: number,
-  newId: () => string,
   clock: () => number,
 ) {
   let second = clock();
@@ -39,7 +39,7 @@ export function createDecisionReporter(
     left = perSecond;
     for (const [code, count] of held) {
       const reason = `${count} more refusals of clients without a session, not reported individually`;
-      report({ id: newId(), at: now, outcome: 'refused', code, reason, source: 'many' });
+      report({ id: randomUUID(), at: now, outcome: 'refused', code, reason, source: 'many' });
     }
     held.clear();
   }

@@ -2,7 +2,6 @@
  * The listener of an edge. It accepts and counts connections, terminates the outer TLS, and cuts connections when the
  * directory ends their sessions.
  */
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
@@ -77,7 +76,7 @@ const HANDSHAKES_AT_ONCE = 8;
 export async function startEdge(options: EdgeOptions) {
   const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT_LOG } = options;
   const limits: EdgeLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const reporter = createDecisionReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
+  const reporter = createDecisionReporter(options.report, limits.anonymousReportsPerSecond, clock);
   const tunnels = new Set<Tunnel>();
   const onSocket = new WeakMap<Socket, Tunnel>();
   const strangers = createUnauthenticatedConnections(limits);
@@ -88,7 +87,7 @@ export async function startEdge(options: EdgeOptions) {
   let draining = false;
 
   const control = options.control && createControlHub({ broker: options.control, directory, clock, log });
-  const host = { gateway, kubernetesApi, directory, limits, clock, control, newId: randomUUID, decided, join, left };
+  const host = { gateway, kubernetesApi, directory, limits, clock, control, decided, join, left };
 
   const secure = createTlsServer({
     ...secureContext(),

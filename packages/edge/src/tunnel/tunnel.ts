@@ -3,6 +3,7 @@
  * open. Control connections and refused ones leave this sequence. Each stage has a deadline. The edge's sweep compares
  * the deadlines with the clock, so that connections do not need their own timers.
  */
+import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { type EdgeDecision, type ErrorCode, MeshpassError } from '@meshpass/identity';
@@ -36,7 +37,7 @@ export class Tunnel {
   stage: Stage = 'handshake';
   /** The session that the connection belongs to. Set once the client has presented the SVID of a live session. */
   sessionId: string | undefined;
-  readonly #host: TunnelHost<Tunnel>;
+  readonly #host: TunnelHost;
   #tls: TLSSocket | undefined;
   #upstream: Upstream | undefined;
   #peer: Peer | undefined;
@@ -65,7 +66,7 @@ export class Tunnel {
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
 
   /** @param source the key for connection limits, see `sourceGroup` */
-  constructor(host: TunnelHost<Tunnel>, raw: Socket, source: string) {
+  constructor(host: TunnelHost, raw: Socket, source: string) {
     this.#host = host;
     this.raw = raw;
     this.remote = `${raw.remoteAddress}:${raw.remotePort}`;
@@ -340,7 +341,7 @@ export class Tunnel {
   }
 
   #decide(outcome: EdgeDecision['outcome'], reason: string, code?: ErrorCode): string {
-    const [id, at] = [this.#host.newId(), this.#host.clock()];
+    const [id, at] = [randomUUID(), this.#host.clock()];
     const [destination, bytes] = [this.#destination, this.bytes];
     const decision: EdgeDecision = {
       id,
@@ -361,14 +362,13 @@ export class Tunnel {
 }
 
 /** The parts of the edge that a tunnel depends on. */
-interface TunnelHost<Tunnel> {
+interface TunnelHost {
   readonly gateway: GatewayAddress;
   /** The address of the Kubernetes API server. Undefined if this edge has no route to it. */
   readonly kubernetesApi: GatewayAddress | undefined;
   readonly directory: SessionDirectory;
   readonly limits: EdgeLimits;
   readonly clock: () => number;
-  readonly newId: () => string;
   /** @param known whether the decision belongs to a live session */
   decided(decision: EdgeDecision, known: boolean): void;
   /** The hub for control connections. Undefined if the edge does not serve any. */
