@@ -1,6 +1,6 @@
 /** Sides of the comparison: the component that carries a workspace's traffic, its path, and how it is launched. */
 import { readFileSync } from 'node:fs';
-import type { AgentStatus } from '@meshpass/agent';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { Lab } from '@meshpass/lab';
 import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { codespaceEnvironment, type Meshpass } from '@meshpass/lab/meshpass';

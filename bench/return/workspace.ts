@@ -1,5 +1,4 @@
 /** Workspace of bench/return/agents.ts: a running agent without its Envoy. */
-import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { RefusalReport } from '@meshpass/agent/access-log/report';
@@ -60,7 +59,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
   let leased: { readonly at: number; readonly by: 'https' | 'channel' } | undefined;
   let renewals: Renewal[] = [];
   let isOver = false;
-  const client = new BrokerClient({ url: broker, agent, key, now: Date.now, randomId: randomUUID });
+  const client = new BrokerClient({ url: broker, agent, key, now: Date.now });
   const log = (event: string, detail?: Readonly<Record<string, unknown>>) => {
     if (event === 'renewal_failed') failed(`${detail?.task}: ${detail?.code}`);
     if (event === 'configuration_failed') failed(`configuration: ${detail?.code}`);

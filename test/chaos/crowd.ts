@@ -2,7 +2,6 @@
  * Many light workspaces in one process on a host of the lab: a JSON order a line on standard input, a JSON report a line on
  * standard output. In the end it misuses the credentials of every ended session.
  */
-import { randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { obtainSvids } from '@meshpass/agent/session/enrol';
@@ -91,7 +90,7 @@ async function obey(order: Order): Promise<unknown> {
 }
 
 async function misuse({ key, credentials }: Kept): Promise<Misused> {
-  const client = new BrokerClient({ url: world.broker, key, ca: world.ca, now: Date.now, randomId: randomUUID });
+  const client = new BrokerClient({ url: world.broker, key, ca: world.ca, now: Date.now });
   const { accessToken, session, mesh, services, svids } = credentials;
   const [service] = services;
   const edge = async () => {

@@ -2,7 +2,6 @@
  * Light workspace: the agent's own modules for its session and its credentials, without an Envoy, because a hundred of them must fit into
  * one process. It calls a service at an even pace over a kept connection, and remembers every session that it has had.
  */
-import { randomUUID } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
@@ -61,7 +60,7 @@ const SERVICE = 'orders.shop.svc.cluster.local';
 export async function join(options: MemberOptions): Promise<Member> {
   const { ca, pace, sessions, refused } = options;
   const key = generateDpopKey();
-  const client = new BrokerClient({ url: options.broker, key, ca, now: Date.now, randomId: randomUUID });
+  const client = new BrokerClient({ url: options.broker, key, ca, now: Date.now });
   let current: Kept | undefined;
   const keeper: CredentialManager = new CredentialManager({
     client,

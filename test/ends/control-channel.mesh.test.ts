@@ -3,7 +3,7 @@
  * what becomes of the session when edge or broker are killed.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import type { AgentStatus } from '@meshpass/agent';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath, until } from '../mesh.ts';

@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AgentStatus } from '@meshpass/agent';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type DataPath, openDataPath, until } from '../mesh.ts';
 import { startTraffic } from '../traffic/steady-traffic.ts';

@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { AgentStatus } from '@meshpass/agent';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { codespaceProof, type DataPath, enrolled, ORDERS, openDataPath, until } from '../mesh.ts';

@@ -2,7 +2,6 @@
  * The adversarial client as a process of its own, for hosts of the lab: a JSON order a line on standard input, a JSON report a line
  * on standard output. Lab only. Its credentials never leaves the process but by `show`.
  */
-import { randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { ask } from '@meshpass/cli/broker/ask';
@@ -117,7 +116,7 @@ function obey(order: Order): Promise<unknown> {
 
 async function renew({ broker: url, dpop: key, session }: Holder): Promise<Renewal> {
   if (!session) return { kind: 'refused', code: 'session_unknown' };
-  const client = new BrokerClient({ url, key, now: Date.now, randomId: randomUUID });
+  const client = new BrokerClient({ url, key, now: Date.now });
   try {
     return await renewLease({ client, key, session, mesh: { statement_keys: session.statementKeys } });
   } catch (thrown) {

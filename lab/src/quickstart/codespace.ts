@@ -1,5 +1,5 @@
 /** A Codespace starts, its agent proves who the developer is, and gets credentials. */
-import type { AgentStatus } from '@meshpass/agent';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { StartedCodespace } from '../github/admin-client.ts';
 import { codespaceEnvironment } from '../meshpass.ts';
 import { expectThat, type Scene, typed } from './scene.ts';

@@ -1,7 +1,7 @@
 /** The Codespace stops; then an operator's drills show what an ended session's credentials can still do at each layer. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentStatus } from '@meshpass/agent';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import { isProcessAlive } from '@meshpass/agent/process/down';
 import type { DenyEndedMode } from '@meshpass/broker/core/session/deny/ended';
 import { codespaceEnvironment } from '../meshpass.ts';

@@ -2,7 +2,6 @@
  * Runs the agent, which keeps credentials fresh, runs the Envoy process that carries the traffic, maintains service
  * names and serves the control socket.
  */
-import { randomUUID } from 'node:crypto';
 import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
@@ -123,22 +122,14 @@ async function start(
   const { BrokerClient } = await import('./session/broker-client.ts');
   const { CredentialManager } = await import('./session/credential-manager.ts');
   const key = generateDpopKey();
-  const client = new BrokerClient({
-    url: config.broker,
-    agent,
-    key,
-    now,
-    randomId: randomUUID,
-    clusterDomain,
-    presencePort,
-  });
+  const client = new BrokerClient({ url: config.broker, agent, key, now, clusterDomain, presencePort });
   const { SessionChannel } = await import('./channel/session-channel.ts');
   const report = new RefusalReport();
-  const { createIssuerRequester: askIssuer } = await import('./sign-in/issuer-http.ts');
-  const { createSignInBrokerClient: signInBroker, SignIns } = await import('./sign-in/sign-ins.ts');
+  const { createIssuerRequester } = await import('./sign-in/issuer-http.ts');
+  const { createSignInBrokerClient, SignIns } = await import('./sign-in/sign-ins.ts');
   const signIns = new SignIns({
-    broker: signInBroker(client),
-    ask: askIssuer(ca),
+    broker: createSignInBrokerClient(client),
+    ask: createIssuerRequester(ca),
     jkt: dpopThumbprint(key.jwk),
     now,
     random,
@@ -225,10 +216,10 @@ async function start(
     await import('@meshpass/envoy');
     await pause();
     const { DataPlane } = await import('./data-plane.ts');
-    const { createLoopbackProxy: newLoopbackProxy } = await import('./proxy/loopback-proxy.ts');
+    const { createLoopbackProxy } = await import('./proxy/loopback-proxy.ts');
     return new DataPlane({
       envoy: await launched,
-      proxy: await newLoopbackProxy(config.proxyPort),
+      proxy: await createLoopbackProxy(config.proxyPort),
       clusterDomain,
       now,
       random,

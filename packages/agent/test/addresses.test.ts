@@ -52,7 +52,6 @@ async function clientOf(answer: () => number) {
     key: generateDpopKey(),
     ca: authority.root,
     now: Date.now,
-    randomId: () => crypto.randomUUID(),
     timeout: 1_000,
     addresses: createAddressLookup((_host, _options, done) => done(null, found)),
   });

@@ -1,4 +1,5 @@
 /** A client for the broker's API (see docs/interfaces/protocol.md). Callers decide when to send requests. */
+import { randomUUID } from 'node:crypto';
 import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -47,7 +48,6 @@ export interface BrokerClientOptions extends BrokerAgentOptions {
   readonly agent?: BrokerAgent;
   /** Returns the current time in Unix milliseconds. */
   readonly now: () => number;
-  readonly randomId: () => string;
   /** The timeout for a request and its response, in milliseconds. */
   readonly timeout?: number;
   /** The cluster domain of the mesh, which all service names must end with. Defaults to `cluster.local`. */
@@ -306,11 +306,11 @@ export class BrokerClient {
   }
 
   #headers({ method, path, headers, accessToken, proven, onProof }: Call): Record<string, string> {
-    const { key, randomId } = this.#options;
+    const { key } = this.#options;
     const all: Record<string, string> = { ...headers, accept: 'application/json' };
     if (accessToken !== undefined) all.authorization = `DPoP ${accessToken}`;
     if (!proven) {
-      const proof = { key, method, url: this.#base + path, now: Math.floor(this.brokerNow / 1000), jti: randomId() };
+      const proof = { key, method, url: this.#base + path, now: Math.floor(this.brokerNow / 1000), jti: randomUUID() };
       all.dpop = createDpopProof({ ...proof, ...(accessToken && { accessToken }) });
       onProof?.(all.dpop);
     }

@@ -30,7 +30,6 @@ async function answering(body: string): Promise<BrokerClient> {
     key: generateDpopKey(),
     ca: authority.root,
     now: Date.now,
-    randomId: () => crypto.randomUUID(),
   });
   open.push({ server, client });
   return client;

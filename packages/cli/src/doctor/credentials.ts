@@ -1,5 +1,4 @@
 /** Checks the credentials of the running agent or, if no agent is running, of a temporary session. */
-import { randomUUID } from 'node:crypto';
 import type { AgentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
@@ -40,7 +39,6 @@ export async function checkEnrolment({ config, ca, now }: DoctorOptions, proof: 
     key: generateDpopKey(),
     ca,
     now,
-    randomId: randomUUID,
     clusterDomain,
     presencePort,
     onChallenge: (port) => {

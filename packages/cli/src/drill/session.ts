@@ -2,13 +2,19 @@
  * Opens and uses the session of a drill with the agent's broker client. The credentials are kept after the session has
  * ended, so that the drill can check that they no longer work.
  */
-import { randomUUID } from 'node:crypto';
 import { createSecureContext, type TLSSocket } from 'node:tls';
 import { connectToEdge } from '@meshpass/agent/channel/connect';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { type Credentials, enrol, generateDpopKey } from '@meshpass/agent/session/enrol';
 import { createStatementVerifier, type StatementVerifier } from '@meshpass/agent/statements/statement-verifier';
-import type { Proof } from '@meshpass/identity/attestation';
+import {
+  createLineReader,
+  type DpopKey,
+  MeshpassError,
+  type Proof,
+  parseJson,
+  toMeshpassError,
+} from '@meshpass/identity';
 import {
   createLeaseProof,
   createStatementReader,
@@ -18,11 +24,7 @@ import {
   type LeaseStatement,
   MAX_STATEMENT_LENGTH,
   type StatementKey,
-} from '@meshpass/identity/channel/index';
-import type { DpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { parseJson } from '@meshpass/identity/jws/json';
-import { createLineReader } from '@meshpass/identity/limits/lines';
+} from '@meshpass/identity/channel';
 import type { SessionInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
 import type { TunnelCredentials } from './tunnel.ts';
@@ -64,7 +66,7 @@ export async function openDrillSession(
   proof: Proof,
 ): Promise<DrillSession> {
   const key = generateDpopKey();
-  const client = new BrokerClient({ ...options, url, ca, key, now: Date.now, randomId: randomUUID });
+  const client = new BrokerClient({ ...options, url, ca, key, now: Date.now });
   try {
     const credentials = await enrol(client, proof, Date.now, () => undefined);
     return { ...credentials, client, key, ca };
