@@ -17,11 +17,17 @@ test.each(['0.0.0.0', '127.0.0.1', '203.0.113.7', '172.32.0.1', '::', 'docker0',
   },
 );
 
-test('reads settings without a flag from the environment, unless an option is set', () => {
-  const env = { MESHPASS_HOSTS_FILE: '/tmp/hosts', MESHPASS_BY_NAME: 'false', MESHPASS_CLUSTER_DOMAIN: 'mesh.example' };
+test('reads settings for which a command has no flag from the environment, unless an option is set', () => {
+  const env = {
+    MESHPASS_HOSTS_FILE: '/tmp/hosts',
+    MESHPASS_BY_NAME: 'false',
+    MESHPASS_CLUSTER_DOMAIN: 'mesh.example',
+    MESHPASS_PRESENCE_PORT: '47000',
+  };
   expect(agentConfig({ ...broker, clusterDomain: 'cluster.local' }, env)).toMatchObject({
     hostsFile: '/tmp/hosts',
     byName: false,
+    presencePort: 47_000,
     clusterDomain: 'cluster.local',
   });
 });

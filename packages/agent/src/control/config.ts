@@ -69,12 +69,14 @@ const DEFAULTS = {
   presencePort: 0,
 };
 
-/** Reads the settings that have no flag, if they are present in the environment. */
+/** Reads the settings for which some commands have no flag, if they are present in the environment. */
 function fromEnvironment(env: Readonly<Record<string, string | undefined>>): Partial<AgentConfig> {
   return {
     ...(env.MESHPASS_HOSTS_FILE && { hostsFile: env.MESHPASS_HOSTS_FILE }),
     ...(env.MESHPASS_CLUSTER_DOMAIN && { clusterDomain: env.MESHPASS_CLUSTER_DOMAIN }),
     ...(env.MESHPASS_ENVOY && { envoy: env.MESHPASS_ENVOY }),
+    ...(env.MESHPASS_PROXY_PORT && { proxyPort: Number(env.MESHPASS_PROXY_PORT) }),
+    ...(env.MESHPASS_PRESENCE_PORT && { presencePort: Number(env.MESHPASS_PRESENCE_PORT) }),
     ...(env.MESHPASS_BY_NAME === 'false' && { byName: false }),
   };
 }
