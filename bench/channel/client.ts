@@ -5,8 +5,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { type Channel, openChannel } from '@meshpass/agent/channel/channel';
 import { createStatementVerifier } from '@meshpass/agent/statements/statement-verifier';
-import { type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr, type DpopKey, dpopKey } from '@meshpass/identity';
+import type { SessionResponse } from '@meshpass/identity/wire';
 import { createCa } from '../../packages/edge/test/mesh-ca.ts';
 import { type Asked, askBroker, openingForm } from '../sessions/developer.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { growHeapSlowly } from '@meshpass/broker/start/heap';
 import { controlBroker, createSessionDirectory, followBroker, startEdge } from '@meshpass/edge';
-import type { EdgeEvent } from '@meshpass/identity';
+import type { EdgeEvent } from '@meshpass/identity/channel';
 
 export interface EdgeStart {
   readonly brokerPort: number;

@@ -5,8 +5,7 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Proof } from '@meshpass/identity/attestation';
-import { toMeshpassError } from '@meshpass/identity/error';
+import { type Proof, toMeshpassError } from '@meshpass/identity';
 import { type Joining, joinMesh, type Workspace } from './workspace.ts';
 
 export interface Arrival {

@@ -7,7 +7,7 @@ import { BrokerAgent } from '@meshpass/agent/session/broker-agent';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { CredentialManager } from '@meshpass/agent/session/credential-manager';
 import { generateDpopKey } from '@meshpass/agent/session/enrol';
-import type { Proof } from '@meshpass/identity/attestation';
+import type { Proof } from '@meshpass/identity';
 
 export interface Joining {
   readonly broker: string;

@@ -4,7 +4,7 @@ import { Agent } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { type DpopKey, dpopKey } from '@meshpass/identity';
-import { createLeaseProof } from '@meshpass/identity/channel/index';
+import { createLeaseProof } from '@meshpass/identity/channel';
 import { decodeJwt } from 'jose';
 import { askBroker, openingForm } from './developer.ts';
 

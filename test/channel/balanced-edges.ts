@@ -2,7 +2,7 @@
 import { connect, createServer, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Edge } from '@meshpass/edge';
-import { CONTROL_ALPN } from '@meshpass/identity/channel/index';
+import { CONTROL_ALPN } from '@meshpass/identity/channel';
 import { listen } from '../../packages/agent/test/harness.ts';
 import { afterThisTest, surroundingsOfAgent, type World } from '../../packages/agent/test/world.ts';
 import { admitted, edgeOf, type PlayedControl, playControl } from './running-agent.ts';

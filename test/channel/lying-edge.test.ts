@@ -1,6 +1,6 @@
 /** A compromised edge can deny service, but cannot do more: it lies, withholds and replays. */
 import type { ControlBroker } from '@meshpass/edge';
-import type { LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel/index';
+import type { LeaseAnswer, LeaseRenewal } from '@meshpass/identity/channel';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { asSession, renewLease, session } from '../../packages/broker/test/harness/broker.ts';
 import { type Parts, SILENT_MS, startParts } from './parts.ts';

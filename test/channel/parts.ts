@@ -7,7 +7,7 @@ import type { ConfigurationSource } from '@meshpass/broker/core/channel/configur
 import type { Verdict } from '@meshpass/cli/drill/attempt';
 import { renewViaEdge } from '@meshpass/cli/drill/session';
 import { type ControlBroker, createSessionDirectory, type Edge, followFeed, startEdge } from '@meshpass/edge';
-import { grantSet } from '@meshpass/identity/channel/index';
+import { grantSet } from '@meshpass/identity/channel';
 import { type Enrolled, type Harness, session, startHarness } from '../../packages/broker/test/harness/broker.ts';
 import { grant } from '../../packages/broker/test/harness/mesh.ts';
 import { type Ca, createCa, svid } from '../../packages/edge/test/mesh-ca.ts';

@@ -1,8 +1,7 @@
 /** A whole agent with its Envoy: how it renews its lease, and the effects of an edge that lies. */
 import { createServer } from 'node:net';
 import type { ControlBroker } from '@meshpass/edge';
-import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
-import type { LeaseAnswer } from '@meshpass/identity/channel/index';
+import { CONTROL_ALPN, type LeaseAnswer } from '@meshpass/identity/channel';
 import { describe, expect, test } from 'vitest';
 import { afterThisTest, request } from '../../packages/agent/test/world.ts';
 import { asked, type ChannelWorld, channelWorld } from './running-agent.ts';

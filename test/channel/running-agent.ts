@@ -6,14 +6,14 @@ import {
   type SessionDirectory,
   startEdge,
 } from '@meshpass/edge';
-import type { EdgeEvent } from '@meshpass/identity';
 import {
+  type EdgeEvent,
   grantSet,
   type LeaseAnswer,
   type LeaseRenewal,
   type Statement,
   signStatement,
-} from '@meshpass/identity/channel/index';
+} from '@meshpass/identity/channel';
 import { principalOf, type TestBroker } from '../../packages/agent/test/test-broker.ts';
 import { afterThisTest, surroundingsOfAgent, type World } from '../../packages/agent/test/world.ts';
 

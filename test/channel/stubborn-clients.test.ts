@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import { createSessionDirectory, type Edge, type SessionDirectory, startEdge } from '@meshpass/edge';
-import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
-import { sha256Base64url } from '@meshpass/identity/hash';
+import { sha256Base64url } from '@meshpass/identity';
+import { CONTROL_ALPN } from '@meshpass/identity/channel';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Ca, createCa, svid } from '../../packages/edge/test/mesh-ca.ts';
 

@@ -2,7 +2,7 @@
 
 import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-policy';
 import type { OperatorCall } from '@meshpass/cli/operator/client';
-import { RELAY_ACCOUNT } from '@meshpass/identity/spiffe';
+import { RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Lab } from '@meshpass/lab';
 import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Meshpass } from '@meshpass/lab/meshpass';

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { obtainSvids } from '@meshpass/agent/session/enrol';
 import { openTunnel } from '@meshpass/cli/drill/tunnel';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { askForLease, type Failure, join, type Kept, type Member } from './member.ts';
 
 export type Order =

@@ -9,9 +9,7 @@ import { CredentialManager, credentialExpiredError } from '@meshpass/agent/sessi
 import { type Credentials, generateDpopKey } from '@meshpass/agent/session/enrol';
 import { renewLease } from '@meshpass/cli/drill/session';
 import { type OpenTunnel, openTunnel } from '@meshpass/cli/drill/tunnel';
-import type { Proof } from '@meshpass/identity/attestation';
-import type { DpopKey } from '@meshpass/identity/dpop';
-import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { type DpopKey, isErrorCode, MeshpassError, type Proof, toMeshpassError } from '@meshpass/identity';
 
 /** Session as last seen alive, to be misused after its end. */
 export interface Kept {

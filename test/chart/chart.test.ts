@@ -1,5 +1,5 @@
 /** Objects that the chart installs, as rendered by Helm. */
-import { VERSION } from '@meshpass/identity/version';
+import { VERSION } from '@meshpass/identity';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { BUILD_MS, CHART, FIRST_INSTALL, find, helm, PRODUCTION, type Rendered, render } from './helm.ts';

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { type Operator, operatorOf } from '../install/operator.ts';
 import { differs, type Step } from '../install/page.ts';

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { VERSION } from '@meshpass/identity/version';
+import { VERSION } from '@meshpass/identity';
 import { cacheFolder } from '@meshpass/lab/install/tools';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Traffic, watchTraffic } from '../install/traffic.ts';

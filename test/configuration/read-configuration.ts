@@ -3,9 +3,9 @@ import { fromBinary, type JsonObject } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { Answer } from '@meshpass/cli/broker/ask';
 import { toProtoJson, unpack } from '@meshpass/envoy';
-import { ConfigurationResponse } from '@meshpass/identity';
-import { CONFIGURATION_HEADER, ConfigurationStatement } from '@meshpass/identity/channel/index';
-import { parseJws } from '@meshpass/identity/jws/es256';
+import { parseJws } from '@meshpass/identity';
+import { CONFIGURATION_HEADER, ConfigurationStatement } from '@meshpass/identity/channel';
+import { ConfigurationResponse } from '@meshpass/identity/wire';
 
 /** @throws Error if it is none */
 export function readConfiguration(answer: Answer) {

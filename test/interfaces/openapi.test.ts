@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRateLimiter } from '@meshpass/broker/core/watch/rate-limiter';
 import { fetchBrokerVersion } from '@meshpass/cli/commands/version';
-import { VERSION } from '@meshpass/identity/version';
+import { VERSION } from '@meshpass/identity';
 import { loadManifests } from '@meshpass/istio';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';

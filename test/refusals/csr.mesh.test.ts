@@ -1,7 +1,7 @@
 /** Certificate requests that must get no certificate, or one without the requested names. */
 import 'reflect-metadata';
 import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr } from '@meshpass/identity';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
 import type { TunnelRequest } from '@meshpass/cli/drill/tunnel';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr } from '@meshpass/identity';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Svid } from '@meshpass/lab/adversarial-client/holder';
 import { connectionsOn } from '@meshpass/lab/network/sockets';

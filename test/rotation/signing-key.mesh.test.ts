@@ -1,7 +1,7 @@
 /** The key that signs tokens is changed while developers work: on a real mesh, under steady traffic, with no failed request. */
 import { createPrivateKey, type KeyObject, sign } from 'node:crypto';
 import type { Trust } from '@meshpass/cli/commands/rotate';
-import { ServicesResponse } from '@meshpass/identity';
+import { ServicesResponse } from '@meshpass/identity/wire';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../packages/broker/test/harness/postgres.ts';

@@ -1,5 +1,5 @@
 /** The OpenAPI 3.1 document of the broker: `GET /openapi.json`. */
-import { VERSION } from '@meshpass/identity/version';
+import { VERSION } from '@meshpass/identity';
 import { createDocument, type ZodOpenApiPathsObject } from 'zod-openapi';
 import { APPROVALS } from './approvals.ts';
 import { described, type Operation, SCHEMES } from './operation.ts';

@@ -1,5 +1,5 @@
 /** An operation of the HTTP API, from the schemas that the broker itself uses. */
-import { ErrorResponse } from '@meshpass/identity';
+import { ErrorResponse } from '@meshpass/identity/wire';
 import { z } from 'zod';
 import type { ZodOpenApiOperationObject } from 'zod-openapi';
 

@@ -1,18 +1,24 @@
 /** Operations of the public listener: agents, edges, CI and GitHub. docs/interfaces/protocol.md is their prose. */
+
+import {
+  EdgeConfigurationRequest,
+  EdgeDecisions,
+  EdgeDraining,
+  EdgeEvent,
+  LeaseRequest,
+  LeaseResponse,
+} from '@meshpass/identity/channel';
+import { KubernetesTokenRequest, KubernetesTokenResponse } from '@meshpass/identity/kubernetes';
+import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
+import { SignInOffer, SignInRequest, SignInsResponse, SignOutRequest } from '@meshpass/identity/sign-in';
 import {
   CertificateRequest,
   CertificateResponse,
   ConfigurationResponse,
-  EdgeDecisions,
-  EdgeEvent,
   ServicesResponse,
   SessionResponse,
   TokenResponse,
-} from '@meshpass/identity';
-import { EdgeConfigurationRequest, EdgeDraining, LeaseRequest, LeaseResponse } from '@meshpass/identity/channel/index';
-import { KubernetesTokenRequest, KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
-import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
-import { SignInOffer, SignInRequest, SignInsResponse, SignOutRequest } from '@meshpass/identity/sign-in/wire';
+} from '@meshpass/identity/wire';
 import { z } from 'zod';
 import { Version } from './answers.ts';
 import type { Operation } from './operation.ts';

@@ -1,6 +1,6 @@
 /** `npm run docs` serves the documentation, `npm run docs:build` builds it to `deploy/site/dist`. */
 import { relative } from 'node:path';
-import { DOCUMENTATION_URL } from '@meshpass/identity/documentation/url';
+import { DOCUMENTATION_URL } from '@meshpass/identity';
 import { defineConfig, type MarkdownRenderer } from 'vitepress';
 import { anchorOf, siteLink } from '../links.ts';
 import { toNavigation } from '../navigation.ts';

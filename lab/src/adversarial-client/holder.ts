@@ -3,9 +3,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { type Svid as AgentSvid, generateDpopKey } from '@meshpass/agent/session/enrol';
 import { type Answer, ask } from '@meshpass/cli/broker/ask';
 import type { TunnelCredentials } from '@meshpass/cli/drill/tunnel';
-import type { StatementKey } from '@meshpass/identity/channel/statement';
-import { createCsr } from '@meshpass/identity/csr';
-import type { DpopKey } from '@meshpass/identity/dpop';
+import { createCsr, type DpopKey } from '@meshpass/identity';
+import type { StatementKey } from '@meshpass/identity/channel';
 import { PresenceChallenge, type SessionResponse } from '@meshpass/identity/wire';
 import type { DpopProver } from './invalid-proofs.ts';
 

@@ -2,7 +2,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { generateDpopKey } from '@meshpass/agent/session/enrol';
-import { createPresenceProof } from '@meshpass/identity/presence';
+import { createPresenceProof } from '@meshpass/identity';
 import type { PresenceRequest, PresenceResponder } from './holder.ts';
 
 /** Overrides of the true answer; omitted members stay true. */

@@ -1,7 +1,7 @@
 /** DPoP proofs with false claims. Lab only. */
 import { randomUUID } from 'node:crypto';
 import { generateDpopKey } from '@meshpass/agent/session/enrol';
-import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
+import { createDpopProof, type DpopKey } from '@meshpass/identity';
 
 /** Overrides of a DPoP proof. */
 export interface InvalidProof {

@@ -13,9 +13,8 @@ import {
   type TunnelReport,
   type TunnelRequest,
 } from '@meshpass/cli/drill/tunnel';
-import type { EndedStatement, LeaseStatement } from '@meshpass/identity/channel/index';
-import { createCsr } from '@meshpass/identity/csr';
-import { type ErrorCode, toMeshpassError } from '@meshpass/identity/error';
+import { createCsr, type ErrorCode, toMeshpassError } from '@meshpass/identity';
+import type { EndedStatement, LeaseStatement } from '@meshpass/identity/channel';
 import {
   emptyHanded,
   enrol,

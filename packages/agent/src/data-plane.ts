@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, SECRET } from '@meshpass/envoy';
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import { RefusalLog } from './access-log/refusals.ts';
 import type { RefusalReport } from './access-log/report.ts';
 import type { DataPlaneStatus } from './control/status.ts';

@@ -1,6 +1,6 @@
 /** Sends HTTP requests without `fetch`, which needs memory and WebAssembly that the agent does not have. */
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { readBounded } from '@meshpass/identity/limits/read-bounded';
+import { readBounded } from '@meshpass/identity';
 
 /**
  * The HTTP module of Node.js. An `import` statement would read all of its exports, including `WebSocket`, which loads

@@ -4,9 +4,7 @@
  */
 import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
-import { dpopThumbprint } from '@meshpass/identity/dpop';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { VERSION } from '@meshpass/identity/version';
+import { dpopThumbprint, MeshpassError, toMeshpassError, VERSION } from '@meshpass/identity';
 import { type AgentConfig, readCa } from './control/config.ts';
 import { serveControl } from './control/control.ts';
 import type { AgentStatus } from './control/status.ts';

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { createAddressLookup } from '@meshpass/identity/address';
+import { createAddressLookup } from '@meshpass/identity';
 import { afterEach, expect, it } from 'vitest';
 import { z } from 'zod';
 import { BrokerClient } from '../src/session/broker-client.ts';

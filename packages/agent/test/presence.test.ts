@@ -1,6 +1,6 @@
 /** Answers to presence challenges on a port that serves nothing else. */
 import { request } from 'node:http';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import {
   type PresenceParameters,

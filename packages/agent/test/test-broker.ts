@@ -3,6 +3,7 @@ import 'reflect-metadata';
 import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
+import { dpopKey, dpopThumbprint, sha256Base64url } from '@meshpass/identity';
 import {
   CONFIGURATION_HEADER,
   grantSet,
@@ -13,9 +14,7 @@ import {
   type Statement,
   type StatementKey,
   signStatement,
-} from '@meshpass/identity/channel/index';
-import { dpopKey, dpopThumbprint } from '@meshpass/identity/dpop';
-import { sha256Base64url } from '@meshpass/identity/hash';
+} from '@meshpass/identity/channel';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { configurationOf, encoded, type Written } from './configuration.ts';

@@ -3,9 +3,7 @@
  * Interchange Format 2.1.0; GitHub, "SARIF support for code scanning".
  */
 
-import { sha256Hex } from '@meshpass/identity/hash';
-import { printableJson } from '@meshpass/identity/text';
-import { VERSION } from '@meshpass/identity/version';
+import { printableJson, sha256Hex, VERSION } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 

@@ -2,7 +2,7 @@
  * Defines the tree of `meshpass` commands. A command's file contains its flags, its action and its help, and is loaded
  * only if the command is run.
  */
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { CommanderError } from 'commander';
 import { buildParser } from './command/build.ts';
 import type { Command } from './command/define.ts';

@@ -3,8 +3,7 @@
  * EdgeEvents. The directory fails closed: a session is not live if it is unknown, if it has expired, or if the feed has
  * been silent for too long.
  */
-import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
-import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
+import type { AdmittedSession, DrainingTunnels, EdgeEvent } from '@meshpass/identity/channel';
 
 /**
  * How long the feed may be silent before the directory is stale, in milliseconds. This equals the default lifetime of

@@ -1,6 +1,5 @@
 /** The counters of an edge, as plain numbers and in the Prometheus text format. */
-import type { CertificateValidity } from '@meshpass/identity/certificate-life';
-import { VERSION } from '@meshpass/identity/version';
+import { type CertificateValidity, VERSION } from '@meshpass/identity';
 
 export interface EdgeStats {
   /**

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type EdgeDecision, EdgeDecisions, EdgeEvent } from '@meshpass/identity';
+import { type EdgeDecision, EdgeDecisions, EdgeEvent } from '@meshpass/identity/channel';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   createBrokerDecisionQueue,

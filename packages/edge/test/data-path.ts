@@ -4,7 +4,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { type ConnectionOptions, connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { type EdgeDecision, formatSni, type Target } from '@meshpass/identity';
+import { formatSni, type Target } from '@meshpass/identity';
+import type { EdgeDecision } from '@meshpass/identity/channel';
 import {
   type ControlBroker,
   createSessionDirectory,

@@ -1,4 +1,4 @@
-import type { EdgeDecision } from '@meshpass/identity';
+import type { EdgeDecision } from '@meshpass/identity/channel';
 import { expect, test, vi } from 'vitest';
 import { createDecisionQueue } from '../src/index.ts';
 

@@ -1,4 +1,4 @@
-import type { AdmittedSession } from '@meshpass/identity';
+import type { AdmittedSession } from '@meshpass/identity/channel';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createSessionDirectory, mayReach, type SessionDirectory } from '../src/directory.ts';
 

@@ -1,5 +1,5 @@
-import type { EdgeDecision } from '@meshpass/identity';
-import { VERSION } from '@meshpass/identity/version';
+import { VERSION } from '@meshpass/identity';
+import type { EdgeDecision } from '@meshpass/identity/channel';
 import { expect, test } from 'vitest';
 import { createDecisionReporter } from '../src/broker/reporter.ts';
 import { formatStats } from '../src/stats.ts';

@@ -4,7 +4,7 @@
  */
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { quoteUntrusted } from './allow/names.ts';
 import type { Reference } from './allow/rule.ts';
 import {

@@ -4,7 +4,7 @@
  */
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 
 /**
  * The number of values that an unknown field counts as. Unknown fields are rejected, and cost more than other fields.

@@ -5,7 +5,7 @@
 import { type DescField, type DescMessage, fromBinary, type Message, ScalarType, toBinary } from '@bufbuild/protobuf';
 import { type ReflectList, type ReflectMap, type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { boundsOf, checkDuration } from './allow/bounds.ts';
 import { envoyMemoryCost } from './allow/cost.ts';
 import { ALLOW_LIST } from './allow/list.ts';

@@ -19,7 +19,7 @@ export function isServiceAddress(text: string): boolean {
  * @param index a number from 0 to `SERVICE_ADDRESSES - 1`. Larger numbers wrap around
  * @example
  * ```ts
- * import { serviceAddress } from '@meshpass/identity/service-address';
+ * import { serviceAddress } from '@meshpass/identity';
  * serviceAddress(0); // => '127.64.0.1'
  * serviceAddress(254); // => '127.64.1.1'
  * ```

@@ -30,7 +30,7 @@ export type Line = string | readonly (string | ColouredText)[];
  * @param options.colour whether to apply colours
  * @example
  * ```ts
- * import { terminalText } from '@meshpass/identity/text';
+ * import { terminalText } from '@meshpass/identity';
  * terminalText(['route a\n::error::b', '  done']); // => 'route a\ufffd::error::b\n  done'
  * ```
  */

@@ -1,20 +1,16 @@
 /**
- * Schemas for the messages between the agent, the broker and the edge, as described in docs/interfaces/protocol.md.
+ * Schemas for the messages between the agent and the broker, as described in docs/interfaces/protocol.md.
  * JSON on the wire uses snake_case, as in OAuth 2.0.
  */
 import { z } from 'zod';
-import { DrainingTunnels, MAX_DRAINING_SESSIONS } from './channel/edge-wire.ts';
 import { MAX_STATEMENT_LENGTH } from './channel/statement.ts';
-import { PublicKey } from './jws/es256.ts';
-import { KubernetesAccess } from './kubernetes/wire.ts';
-import { compactJws, grant, MAX_GRANTS, port, text, unixSeconds } from './schema/fields.ts';
+import { KubernetesAccess } from './kubernetes.ts';
+import { compactJws, grant, MAX_GRANTS, PublicKey, port, text, unixSeconds } from './schema/fields.ts';
 import { isServiceAddress } from './service-address.ts';
 import { isTrustDomain, parseSpiffe } from './spiffe.ts';
 import { PEM_CERTIFICATES } from './text.ts';
-import { isTokenHeader } from './token-header.ts';
 
-export * from './channel/edge-decision.ts';
-export { MAX_GRANTS };
+export { MAX_GRANTS, PublicKey };
 
 const dnsName = z.string().min(1).max(253);
 
@@ -40,6 +36,19 @@ const bearer = z
   .regex(/^[A-Za-z0-9._~+/-]+=*$/);
 const pem = z.string().max(131_072).regex(PEM_CERTIFICATES);
 const roots = z.array(pem).max(64);
+const TOKEN_HEADER = /^x-[a-z0-9](?:[a-z0-9-]{0,60}[a-z0-9])?$/;
+/** Matches headers that proxies set and trust. */
+const OF_PROXIES = /^x-(?:forwarded|envoy|b3|request-id|real-ip|istio)(?:-|$)/;
+
+/**
+ * Whether a name is that of a custom header, `x-...`, in lower case. The agent replaces this header in requests. It
+ * must therefore not be a header that frames the message (`content-length`), routes it (`host`) or belongs to the
+ * application (`authorization`).
+ */
+export function isTokenHeader(name: string): boolean {
+  return TOKEN_HEADER.test(name) && !OF_PROXIES.test(name);
+}
+
 /** A host name or address outside the mesh. It is used for connections and displayed in messages. */
 const outsideHost = z
   .string()
@@ -276,49 +285,3 @@ export const ErrorResponse = z.object({
   requestable: z.array(z.string()).optional(),
 });
 export type ErrorResponse = z.infer<typeof ErrorResponse>;
-
-const target = z.object({ host: dnsName, port });
-/** A live session, as an edge sees it. */
-export const AdmittedSession = z.object({
-  id: z.string(),
-  expires_at: unixSeconds,
-  /**
-   * The principals (SPIFFE ids), one for each grant, and the targets that each can reach. `until` is when the grant
-   * ends in this session.
-   */
-  principals: z.array(z.object({ spiffe_id: z.string(), targets: z.array(target), until: unixSeconds.optional() })),
-  /** The set of grants that determines the session's configuration (see `grantSet` in `channel/statement.ts`). */
-  set: z.string().optional(),
-});
-export type AdmittedSession = z.infer<typeof AdmittedSession>;
-
-/** A line of `GET /edge/stream` (NDJSON). The first line is a snapshot, and a heartbeat follows every few seconds. */
-export const EdgeEvent = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('snapshot'), sessions: z.array(AdmittedSession), roots: z.array(z.string()) }),
-  /** Adds a session or updates its targets. */
-  z.object({ type: z.literal('admit'), session: AdmittedSession }),
-  z.object({ type: z.literal('close'), id: z.string(), reason: z.string() }),
-  z.object({ type: z.literal('roots'), roots: z.array(z.string()) }),
-  z.object({ type: z.literal('beat'), at: unixSeconds }),
-  /**
-   * Contains a statement for the agent of a closed session. Like the next event, it is only sent to edges that request
-   * it (CONTROL_HEADER).
-   */
-  z.object({ type: z.literal('notice'), id: z.string(), statement: z.string().max(MAX_STATEMENT_LENGTH) }),
-  /**
-   * Contains a statement for all agents with this set of grants. It is sent for every new configuration, and for all
-   * known ones after a snapshot.
-   */
-  z.object({
-    type: z.literal('configuration'),
-    set: z.string(),
-    digest: z.string().max(64),
-    statement: z.string().max(MAX_STATEMENT_LENGTH),
-  }),
-  /**
-   * Announces that an edge is terminating while it still has tunnels of these sessions. It is only sent to edges that
-   * support the event (CONTROL_HEADER).
-   */
-  z.object({ type: z.literal('draining'), sessions: z.array(DrainingTunnels).max(MAX_DRAINING_SESSIONS) }),
-]);
-export type EdgeEvent = z.infer<typeof EdgeEvent>;

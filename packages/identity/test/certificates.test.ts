@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { afterAll, describe, expect, it } from 'vitest';
 import { writeCertificate } from '../../broker/test/harness/certificate.ts';
-import { certificateValidity } from '../src/certificate-life.ts';
+import { certificateValidity } from '../src/certificates.ts';
 import { tlsFailure } from '../src/tls-failure.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-life-'));

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { generateKeyPairSync } from 'node:crypto';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
 import { expect, test } from 'vitest';
-import { createCsr } from '../src/csr.ts';
+import { createCsr } from '../src/certificates.ts';
 
 test('creates a CSR that an independent implementation parses and verifies', async () => {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });

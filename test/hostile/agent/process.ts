@@ -6,7 +6,7 @@ import { agentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { down } from '@meshpass/agent/process/down';
 import { launchAgent } from '@meshpass/agent/process/launch';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import type { Written } from '../../../packages/agent/test/configuration.ts';
 import { createAuthority, service, startEdge, startWorkload, testEnvoy } from '../../../packages/agent/test/harness.ts';
 import { startBroker, type TamperedAnswer, type TestBroker } from '../../../packages/agent/test/test-broker.ts';

@@ -1,6 +1,6 @@
 /** Honest requests in the wrong place: for grants of others, by others, and past the broker to istiod. */
 import { generateKeyPairSync } from 'node:crypto';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr } from '@meshpass/identity';
 import type { HostileInput, Outcome } from '../area.ts';
 import { ask, askIstiod, type CsrWorld, GRANT, send } from './world.ts';
 

@@ -2,8 +2,7 @@
 import 'reflect-metadata';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod/istiod';
-import { createCsr } from '@meshpass/identity/csr';
-import { parseSpiffe } from '@meshpass/identity/spiffe';
+import { createCsr, parseSpiffe } from '@meshpass/identity';
 import type { Svid } from '@meshpass/lab/adversarial-client/holder';
 import * as x509 from '@peculiar/x509';
 import type { DataPath } from '../../mesh.ts';

@@ -1,6 +1,6 @@
 /** Describes entries of `who`, `except` and `deny` in words. */
 
-import { formatDuration } from '@meshpass/identity/text';
+import { formatDuration } from '@meshpass/identity';
 import type { Approval, Emergency, SignedIn, Who } from '../model.ts';
 
 /**

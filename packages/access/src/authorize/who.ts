@@ -1,6 +1,5 @@
 /** Matches the entries of `who` and `deny` against attestations. */
-import type { Attestation, SignIn } from '@meshpass/identity';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { type Attestation, memoize, type SignIn } from '@meshpass/identity';
 import type { Denial, Who } from '../model.ts';
 import { formatPlace } from '../problem.ts';
 import { type Expression, parseExpression } from '../schema/expression.ts';

@@ -1,5 +1,5 @@
 /** Time windows of grants. The times of day are local to a time zone and take daylight saving time into account. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import type { Window } from '../model.ts';
 
 /** How far to search ahead. A session lasts at most 12 hours, so a day is enough. */

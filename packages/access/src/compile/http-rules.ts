@@ -5,7 +5,7 @@
  * fields of a DENY rule, which would then deny every connection with these SNIs. There are no such connections.
  */
 
-import { sha256Hex } from '@meshpass/identity/hash';
+import { sha256Hex } from '@meshpass/identity';
 import { byName, type ForeignPolicy, type Mesh, type MeshService, selects } from '@meshpass/istio';
 import type { ClaimValues, GrantTarget, IdentityTokens, Manifest, Operation } from '../model.ts';
 import { metadata } from './metadata.ts';

@@ -1,7 +1,6 @@
 /** Lists what grants currently reach: services for agents, ports for proxies, and namespaces with Kubernetes roles. */
-import { formatSpiffe, type ReachableService } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
-import { SERVICE_ADDRESSES, serviceAddress } from '@meshpass/identity/service-address';
+import { formatSpiffe, SERVICE_ADDRESSES, serviceAddress, sha256Hex } from '@meshpass/identity';
+import type { ReachableService } from '@meshpass/identity/wire';
 import type { Mesh } from '@meshpass/istio';
 import type { Access, Operation } from '../model.ts';
 import { describeAllowed } from './describe-allowed.ts';

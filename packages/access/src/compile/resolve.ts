@@ -1,11 +1,10 @@
 /** Resolves an access file against the mesh. Determines which ports are granted and why others are not. */
+import { formatSni, grantNamespace } from '@meshpass/identity';
 import {
-  formatSni,
-  grantNamespace,
   MAX_ALLOWED_OPERATIONS,
   MAX_OPERATION_LENGTH,
   MAX_SERVICE_ACCOUNTS_PER_SERVICE,
-} from '@meshpass/identity';
+} from '@meshpass/identity/wire';
 import { didYouMean, type Mesh, type MeshService, selects } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
 import type { Access, Grant, GrantTarget } from '../model.ts';

@@ -4,7 +4,7 @@
  * text is compared literally (Kubernetes' RBAC authorizer, k8s.io/component-helpers/auth/rbac/validation). Rules in an
  * unknown format could mean anything.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { didYouMean, type Mesh, type MeshClusterRole, type Place, type RbacRule, selects } from '@meshpass/istio';
 import { distinct } from '@meshpass/istio/members';
 import { type Access, type Grant, KUBERNETES_POWERS, type KubernetesPower } from '../model.ts';

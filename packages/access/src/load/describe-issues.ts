@@ -1,6 +1,5 @@
 /** Describes schema errors, together with their places in the file. */
-import type { ErrorCode } from '@meshpass/identity';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { type ErrorCode, pageUrl } from '@meshpass/identity';
 import { didYouMean, nearest } from '@meshpass/istio';
 import type { z } from 'zod';
 import type { AccessFileProblem } from '../problem.ts';

@@ -1,4 +1,4 @@
-import { programSize } from '@meshpass/identity/regex/program-size';
+import { programSize } from '@meshpass/identity';
 
 /** The size of a Unicode class such as `\p{L}`. If the class is repeated, all repetitions share its range table. */
 const UNICODE_CLASS = 50;

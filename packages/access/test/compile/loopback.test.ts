@@ -1,4 +1,4 @@
-import { isServiceAddress } from '@meshpass/identity/service-address';
+import { isServiceAddress } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { loopbackAddresses, parseAccess, reachableServices } from '../../src/index.ts';
 import { LEDGER, MESH, ORDERS } from '../shop.ts';

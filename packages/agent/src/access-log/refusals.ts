@@ -5,9 +5,8 @@
  */
 import type { Message } from '@bufbuild/protobuf';
 import { toProtoJson } from '@meshpass/envoy';
-import { type ErrorCode, isErrorCode } from '@meshpass/identity/error';
+import { type ErrorCode, isErrorCode, plainText } from '@meshpass/identity';
 import { type Hop, isReportableId, reportedMethod } from '@meshpass/identity/refusal-report';
-import { plainText } from '@meshpass/identity/text';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { CONNECT_RESPONSE_KEY, ERROR_CODE_HEADER } from './loggers.ts';
 import type { RefusalReport } from './report.ts';

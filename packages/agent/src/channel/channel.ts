@@ -4,17 +4,14 @@
  * notified and renews over HTTPS.
  */
 import type { SecureContext, TLSSocket } from 'node:tls';
+import { createLineReader, type DpopKey, MeshpassError, parseJson } from '@meshpass/identity';
 import {
   createLeaseProof,
   EdgeFrame,
   formatFrame,
   type LeaseStatement,
   MAX_STATEMENT_LENGTH,
-} from '@meshpass/identity/channel/index';
-import type { DpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError } from '@meshpass/identity/error';
-import { parseJson } from '@meshpass/identity/jws/json';
-import { createLineReader } from '@meshpass/identity/limits/lines';
+} from '@meshpass/identity/channel';
 import type { LeaseTransport } from '../session/credential-manager.ts';
 import type { ReceivedStatement, StatementVerifier } from '../statements/statement-verifier.ts';
 import { type ChannelEdge, connectToEdge } from './connect.ts';

@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { isIP } from 'node:net';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
-import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
+import { CONTROL_ALPN } from '@meshpass/identity/channel';
 import type { MeshInfo } from '@meshpass/identity/wire';
 
 /** The public address of the edge. Its host must be a name in the edge's certificate. */

@@ -5,8 +5,7 @@
  * header and the same bytes.
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
-import type { DpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { type DpopKey, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { ReceivedConfiguration } from '../session/broker-answers.ts';
 import type { BrokerClient, WholeConfiguration } from '../session/broker-client.ts';
 import type { CredentialManager } from '../session/credential-manager.ts';

@@ -1,7 +1,7 @@
 /** Reads the configuration of the agent. Every setting except the broker's address has a default. */
 import { readFileSync } from 'node:fs';
 import { BlockList, isIPv4 } from 'node:net';
-import { describeFileError, MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { isClusterDomain } from '../session/mesh-host.ts';
 import { runtimeDirectory } from './control.ts';
 

@@ -7,8 +7,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { VERSION } from '@meshpass/identity/version';
+import { isErrorCode, MeshpassError, toMeshpassError, VERSION } from '@meshpass/identity';
 import type { ControlRequest } from '../control-request.ts';
 import { createPrivateDirectory } from './own-files.ts';
 

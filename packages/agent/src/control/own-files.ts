@@ -16,7 +16,7 @@ import {
   type Stats,
   writeSync,
 } from 'node:fs';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 
 const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 

@@ -1,6 +1,6 @@
 /** A client for Envoy's admin interface, which listens on a Unix socket that only its owner can open. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isServiceAddress } from '@meshpass/identity/service-address';
+import { isServiceAddress } from '@meshpass/identity';
 import { request, sendAndRead } from '../http.ts';
 
 export interface ListenerState {

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { delimiter, dirname, isAbsolute, join } from 'node:path';
 import { isSea } from 'node:sea';
 import { promisify } from 'node:util';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { ENVOY_VERSION, envoyPackage } from './release.ts';
 
 export interface EnvoyBinary {

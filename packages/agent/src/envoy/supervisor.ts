@@ -2,7 +2,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import { EnvoyAdmin } from './admin.ts';
 import { createBootstrap } from './bootstrap.ts';
 import type { EnvoyBinary } from './find.ts';

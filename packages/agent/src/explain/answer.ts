@@ -5,7 +5,7 @@
 import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, toProtoJson, unpack } from '@meshpass/envoy';
-import { parseJwsPart } from '@meshpass/identity/jws/json';
+import { parseJwsPart } from '@meshpass/identity';
 import type { ReachableService } from '@meshpass/identity/wire';
 import type { LeftOut } from '../session/broker-answers.ts';
 import type { Credentials } from '../session/enrol.ts';

@@ -1,5 +1,5 @@
 /** Keeps the names of all services that have a listener in the hosts file for as long as the agent is running. */
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { writeHostsBlock } from './hosts-file.ts';
 

@@ -1,8 +1,8 @@
 /**
  * Assigns a loopback address for the Kubernetes API server to each grant. The address is derived from the grant's name.
  */
-import { sha256Hex } from '@meshpass/identity/hash';
-import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
+import { sha256Hex } from '@meshpass/identity';
+import type { KubernetesAccess } from '@meshpass/identity/kubernetes';
 import type { Credentials } from '../session/enrol.ts';
 
 export interface KubernetesGrant {

@@ -1,9 +1,8 @@
 /** Sets up kubectl in the workspace. The agent provides a kubeconfig, and the tokens that kubectl requests from it. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
-import type { KubernetesAccess, KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
+import { KUBERNETES_API, MeshpassError, toMeshpassError } from '@meshpass/identity';
+import type { KubernetesAccess, KubernetesTokenResponse } from '@meshpass/identity/kubernetes';
 import { writePrivateFile } from '../control/own-files.ts';
 import type { KubernetesStatus } from '../control/status.ts';
 import type { BrokerClient } from '../session/broker-client.ts';
@@ -120,7 +119,7 @@ async function request(
   accessToken: string,
   grant: string,
 ): Promise<KubernetesTokenResponse> {
-  const { KubernetesTokenResponse } = await import('@meshpass/identity/kubernetes/wire');
+  const { KubernetesTokenResponse } = await import('@meshpass/identity/kubernetes');
   return client.call(
     { method: 'POST', path: '/kubernetes/token', accessToken, json: { grant } },
     KubernetesTokenResponse,

@@ -2,7 +2,7 @@
  * The process behind `meshpass up`. It runs the agent until it receives a signal or `meshpass down`, and tells its
  * parent process when the agent is ready.
  */
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { AgentConfig } from '../control/config.ts';
 import type { AgentStatus } from '../control/status.ts';
 import { runAgent } from '../run-agent.ts';

@@ -1,7 +1,7 @@
 /** Implements `meshpass down`, which stops the agent or cleans up after an agent that has crashed. */
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { sendControlRequest } from '../control/control.ts';
 import { writeHostsBlock } from '../hosts/hosts-file.ts';
 

@@ -5,7 +5,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
-import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { isErrorCode, MeshpassError } from '@meshpass/identity';
 import type { AgentConfig } from '../control/config.ts';
 import { createPrivateDirectory, openPrivateLog } from '../control/own-files.ts';
 import type { AgentStatus } from '../control/status.ts';

@@ -3,7 +3,7 @@
  * docs.github.com).
  */
 import { request } from 'node:https';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { sendAndRead } from '../http.ts';
 
 /** The timeout for receiving the complete response, in milliseconds. */

@@ -7,8 +7,7 @@ import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
-import { type AddressLookup, createAddressLookup } from '@meshpass/identity/address';
-import { MeshpassError } from '@meshpass/identity/error';
+import { type AddressLookup, createAddressLookup, MeshpassError } from '@meshpass/identity';
 
 export interface BrokerAgentOptions {
   /** The root certificates as PEM. If undefined, the root certificates of Node.js (and NODE_EXTRA_CA_CERTS) apply. */

@@ -6,8 +6,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { WorkspaceConfiguration } from '@meshpass/envoy';
-import { MeshpassError } from '@meshpass/identity/error';
-import { parseSpiffe } from '@meshpass/identity/spiffe';
+import { MeshpassError, parseSpiffe } from '@meshpass/identity';
 import { ConfigurationResponse, type ReachableService } from '@meshpass/identity/wire';
 import type { ZodType } from 'zod';
 import { serviceShortNames } from './mesh-host.ts';

@@ -3,24 +3,22 @@ import { randomUUID } from 'node:crypto';
 import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  createDpopProof,
+  createPresenceProof,
+  type DpopKey,
   ID_TOKEN_TYPE,
+  isErrorCode,
   JWT_TOKEN_TYPE,
+  MeshpassError,
   PROOF_TYPES,
   type Proof,
+  plainText,
   SESSION_TOKEN_TYPE,
-} from '@meshpass/identity/attestation';
-import {
-  CONFIGURATION_HEADER,
-  LeaseResponse,
-  MAX_ANNOUNCED_CONFIGURATION_BYTES,
-} from '@meshpass/identity/channel/index';
-import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
-import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
-import { StreamTooLargeError } from '@meshpass/identity/limits/read-bounded';
-import { createPresenceProof } from '@meshpass/identity/presence';
+  StreamTooLargeError,
+  tlsFailure,
+} from '@meshpass/identity';
+import { CONFIGURATION_HEADER, LeaseResponse, MAX_ANNOUNCED_CONFIGURATION_BYTES } from '@meshpass/identity/channel';
 import type { RefusalReportRequest } from '@meshpass/identity/refusal-report';
-import { plainText } from '@meshpass/identity/text';
-import { tlsFailure } from '@meshpass/identity/tls-failure';
 import {
   type CertificateRequest,
   CertificateResponse,

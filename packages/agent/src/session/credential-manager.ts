@@ -4,9 +4,9 @@
  * on its own: while the broker is unavailable, traffic continues until the credentials expire. If the session has
  * ended, the manager opens a new one with a new proof.
  */
-import type { LeaseStatement } from '@meshpass/identity/channel/statement';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { plainText } from '@meshpass/identity/text';
+
+import { MeshpassError, plainText, toMeshpassError } from '@meshpass/identity';
+import type { LeaseStatement } from '@meshpass/identity/channel';
 import type { RefusalReport } from '../access-log/report.ts';
 import type { BrokerClient } from './broker-client.ts';
 import type { ProofSource } from './discover.ts';

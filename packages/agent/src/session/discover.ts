@@ -1,8 +1,6 @@
 /** Finds a proof of this workspace's identity without any configuration. */
 import { readFileSync } from 'node:fs';
-import type { Proof } from '@meshpass/identity/attestation';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { parseJson } from '@meshpass/identity/jws/json';
+import { MeshpassError, type Proof, parseJson, toMeshpassError } from '@meshpass/identity';
 import { requestActionsToken } from './actions-token.ts';
 
 /**

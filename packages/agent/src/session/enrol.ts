@@ -1,12 +1,15 @@
 /** Exchanges a proof for working credentials: a session, an SVID for each grant, and an identity token. */
 import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
-import type { Proof } from '@meshpass/identity/attestation';
-import { createCsr } from '@meshpass/identity/csr';
-import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError } from '@meshpass/identity/error';
-import { parseJwsPart } from '@meshpass/identity/jws/json';
-import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
-import { spiffeIdFromSan } from '@meshpass/identity/spiffe';
+import {
+  createCsr,
+  type DpopKey,
+  dpopKey,
+  MeshpassError,
+  type Proof,
+  parseJwsPart,
+  spiffeIdFromSan,
+} from '@meshpass/identity';
+import type { KubernetesAccess } from '@meshpass/identity/kubernetes';
 import type {
   CertificateResponse,
   MeshInfo,

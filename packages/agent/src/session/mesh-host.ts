@@ -3,7 +3,7 @@
  * mesh instead of the original host. A name must therefore belong to a Service in the agent's configured cluster
  * domain, and the agent derives the short forms itself.
  */
-import { isDnsLabel } from '@meshpass/identity/spiffe';
+import { isDnsLabel } from '@meshpass/identity';
 
 /**
  * The last labels that the short name of a Service must not have. In public DNS there are hosts named `NAME.com`, and

@@ -8,8 +8,7 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MeshpassError } from '@meshpass/identity/error';
-import { presencePath } from '@meshpass/identity/presence';
+import { MeshpassError, presencePath } from '@meshpass/identity';
 import type { PresenceChallenge } from '@meshpass/identity/wire';
 import { createServer } from '../http.ts';
 

@@ -1,5 +1,5 @@
 /** Runs tasks when they are due. If a task fails, it is retried with backoff and jitter until it succeeds. */
-import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 
 export interface TaskTimersOptions<Task extends string> {
   readonly run: (task: Task) => Promise<void>;

@@ -3,9 +3,8 @@
  * browser, and the workspace receives the tokens. The four requests are implemented here because a client library would
  * cost every workspace 14 MB of memory.
  */
-import { MeshpassError } from '@meshpass/identity/error';
-import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
-import { isPlainText } from '@meshpass/identity/text';
+import { isPlainText, MeshpassError } from '@meshpass/identity';
+import type { SignInOffer } from '@meshpass/identity/sign-in';
 import { z } from 'zod';
 import { type IssuerHttpResponse, type IssuerRequester, signInFailedError } from './issuer-http.ts';
 

@@ -3,8 +3,7 @@
  */
 import { request } from 'node:https';
 import { getCACertificates } from 'node:tls';
-import { MeshpassError } from '@meshpass/identity/error';
-import { parseJson } from '@meshpass/identity/jws/json';
+import { MeshpassError, parseJson } from '@meshpass/identity';
 import { sendAndRead } from '../http.ts';
 
 export interface IssuerHttpResponse {

@@ -3,8 +3,8 @@
  * token to the broker, because the broker does not trust the agent's claim that a user is still signed in.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { SignInOffer, type SignInState, SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { SignInOffer, type SignInState, SignInsResponse, signInNonce } from '@meshpass/identity/sign-in';
 import type { BrokerClient } from '../session/broker-client.ts';
 import type { WaitingSignIn } from '../session/discover.ts';
 import { createIssuerClient, type IssuerClient, type IssuerTokens, type SignInPrompt } from './device-flow.ts';

@@ -4,14 +4,15 @@
  * configuration that its newest lease refers to. This module has no side effects: each result describes what to do
  * about a statement.
  */
+
+import { sha256Base64url } from '@meshpass/identity';
 import {
   type ConfigurationStatement,
   createStatementReader,
   type EndedStatement,
   type LeaseStatement,
   type StatementKey,
-} from '@meshpass/identity/channel/statement';
-import { sha256Base64url } from '@meshpass/identity/hash';
+} from '@meshpass/identity/channel';
 
 export type ReceivedStatement =
   | { readonly type: 'lease'; readonly lease: LeaseStatement }

@@ -16,7 +16,7 @@ import {
   unpack,
   type WorkspaceConfiguration,
 } from '@meshpass/envoy';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog, tcpAccessLog } from '../access-log/loggers.ts';
 import type { EnvoyResources } from './discovery.ts';

@@ -5,7 +5,7 @@
  */
 import type { Message } from '@bufbuild/protobuf';
 import { messageFromJson } from '@meshpass/envoy';
-import { parseJson } from '@meshpass/identity/jws/json';
+import { parseJson } from '@meshpass/identity';
 import { code, EXPLAIN_COMMAND } from './http-filters.ts';
 
 const CODES = ['agent_route_not_granted', 'agent_route_unsupported'];

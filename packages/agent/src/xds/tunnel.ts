@@ -6,7 +6,7 @@
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AGENT_CONFIG_SOURCE } from '@meshpass/envoy';
-import { KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
+import { KUBERNETES_TARGET } from '@meshpass/identity';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import { tcpAccessLog } from '../access-log/loggers.ts';
 import { buildSingleEndpointCluster, buildSocketAddress, extension, networkChain } from '../envoy/json.ts';

@@ -1,8 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { signStatement } from '@meshpass/identity/channel/statement';
-import { dpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError } from '@meshpass/identity/error';
-import { sha256Base64url } from '@meshpass/identity/hash';
+import { dpopKey, MeshpassError, sha256Base64url } from '@meshpass/identity';
+import { signStatement } from '@meshpass/identity/channel';
 import { expect, onTestFinished, test } from 'vitest';
 import { SessionChannel } from '../../src/channel/session-channel.ts';
 import type { ConfigurationContent } from '../../src/session/broker-answers.ts';

@@ -2,8 +2,8 @@
 import { lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MeshpassError } from '@meshpass/identity/error';
-import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
+import { MeshpassError } from '@meshpass/identity';
+import type { KubernetesAccess } from '@meshpass/identity/kubernetes';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { kubernetesGrants } from '../../src/kubernetes/addresses.ts';
 import { WorkspaceKubernetes } from '../../src/kubernetes/workspace-kubernetes.ts';

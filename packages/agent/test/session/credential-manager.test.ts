@@ -1,4 +1,4 @@
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { RefusalReport } from '../../src/access-log/report.ts';
 import type { BrokerClient } from '../../src/session/broker-client.ts';

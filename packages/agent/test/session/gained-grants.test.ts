@@ -1,4 +1,4 @@
-import { grantSet } from '@meshpass/identity/channel/statement';
+import { grantSet } from '@meshpass/identity/channel';
 import { beforeAll, expect, test } from 'vitest';
 import { RefusalReport } from '../../src/access-log/report.ts';
 import type { BrokerClient } from '../../src/session/broker-client.ts';

@@ -1,5 +1,5 @@
 /** Scheduling of tasks: never twice at once, with backoff after failures, and as the broker requests. */
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TaskTimers } from '../../src/session/task-timers.ts';
 

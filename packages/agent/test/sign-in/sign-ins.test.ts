@@ -1,6 +1,6 @@
 /** Sign-ins with real providers from two code bases, over TLS, which the agent keeps confirmed. */
 import { dpopThumbprint } from '@meshpass/identity';
-import type { SignInState } from '@meshpass/identity/sign-in/wire';
+import type { SignInState } from '@meshpass/identity/sign-in';
 import { idpAdmin, type ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { signInAs } from '@meshpass/lab/oidc/browser';
 import { startIdp } from '@meshpass/lab/oidc/idp';

@@ -1,8 +1,7 @@
 /** Statements from an edge, and the rules by which an agent accepts them. */
 import { generateKeyPairSync } from 'node:crypto';
-import { type LeaseStatement, type Statement, signStatement } from '@meshpass/identity/channel/index';
-import { dpopKey } from '@meshpass/identity/dpop';
-import { sha256Base64url } from '@meshpass/identity/hash';
+import { dpopKey, sha256Base64url } from '@meshpass/identity';
+import { type LeaseStatement, type Statement, signStatement } from '@meshpass/identity/channel';
 import { expect, test } from 'vitest';
 import { createStatementVerifier } from '../../src/statements/statement-verifier.ts';
 

@@ -3,7 +3,7 @@
  * through the waypoint. Callers with a sidecar, gateways and callers outside the mesh connect directly to the Pod.
  * Callers whose proxy is unknown are treated as if they were in ambient mode.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { anyPod, gatewaysUseWaypoint, type MeshView } from '@meshpass/istio';
 import { type CallerProxy, resolveCallerProxy } from '../caller-proxy.ts';
 import type { Endpoint, Pair } from './endpoint.ts';

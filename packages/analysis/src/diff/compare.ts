@@ -5,7 +5,7 @@
  * exists.
  */
 
-import { terminalText } from '@meshpass/identity/text';
+import { terminalText } from '@meshpass/identity';
 import { type MeshSettings, type Resource, trustedPeerDomains, withCreationTimes } from '@meshpass/istio';
 import { countedCallers } from './callers.ts';
 import { type Decision, explainDecision } from './decision.ts';

@@ -4,7 +4,7 @@
  * This module states which of the two applies to each kind of object, so a new kind does not compile without an entry.
  */
 
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type ConfigMap,
   clientTlsMode,

@@ -2,7 +2,7 @@
  * Finds the callers that reach a workload differently in two states: through a waypoint or directly, with mutual TLS or
  * in plain text. The results of their calls may differ even if the port itself does not change.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { gatewaysUseWaypoint } from '@meshpass/istio';
 import { acceptsHbone, type CallerProxy, listCallerProxies } from '../caller-proxy.ts';
 import { namespacesOf } from './callers.ts';

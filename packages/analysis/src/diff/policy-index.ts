@@ -3,7 +3,7 @@
  * for a set of policies is only built once, so two ports with the same key have the same meaning.
  */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity';
 import {
   type AttachedService,
   type AuthorizationPolicy,

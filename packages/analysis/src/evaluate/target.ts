@@ -1,6 +1,5 @@
 /** Parses the target of a call, and finds the workloads and ports that it refers to. */
-import { MeshpassError } from '@meshpass/identity';
-import { createMemo } from '@meshpass/identity/memory/memoize';
+import { createMemo, MeshpassError } from '@meshpass/identity';
 import {
   type AttachedService,
   didYouMean,

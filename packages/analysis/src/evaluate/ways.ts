@@ -3,7 +3,7 @@
  * while callers with a sidecar connect directly to its Pods. If a sidecar does not accept HBONE, ztunnels send plain
  * text to it.
  */
-import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity';
 import {
   gatewaysUseWaypoint,
   type MeshView,

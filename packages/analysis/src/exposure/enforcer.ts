@@ -5,7 +5,7 @@
  * calls through it. Source: Istio's documentation of ambient mode, "Configure waypoint proxies".
  */
 
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type AuthorizationPolicy,
   anyPod,

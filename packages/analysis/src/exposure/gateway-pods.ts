@@ -1,7 +1,7 @@
 /**
  * Finds the Pods of Istio gateways, the objects that istiod sends to them, and the ports at which clients reach them.
  */
-import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity';
 import {
   type Exported,
   exportToOf,

@@ -4,7 +4,7 @@
  * together would reject them.
  */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity';
 import {
   type AuthorizationPolicy,
   authorizationPolicies,

@@ -4,7 +4,7 @@
  * DigitalOcean, Hetzner, Yandex Cloud), and the Service API reference.
  */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity';
 import {
   type HTTPRoute,
   type Labels,

@@ -1,7 +1,7 @@
 /** Defines the types that the linter uses for rules, findings and options. */
 
 import type { Access } from '@meshpass/access/compile';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import type { KubeObject, Place, Resource } from '@meshpass/istio';
 import type { Vocabulary } from './exposure/test-words.ts';
 

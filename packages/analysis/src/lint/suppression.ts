@@ -6,7 +6,7 @@
  *     # meshpass-lint: ignore MP201 until 2027-03-31: the shop is public under every name it has
  *     meshpass.dev/lint-ignore: "MP202, MP201 until 2027-03-31: behind the CDN, which redirects"
  */
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import type { KubeObject, Place, Resource } from '@meshpass/istio';
 import type { Finding, RuleCode, RuleText, SuppressedFinding } from './model.ts';
 

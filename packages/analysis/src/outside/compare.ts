@@ -4,9 +4,7 @@
  * cannot express are replaced by bounds: a change is only reported if it exists no matter what these parts mean.
  * Otherwise, the result is unknown.
  */
-import { MeshpassError } from '@meshpass/identity';
-import { memoize } from '@meshpass/identity/memory/memoize';
-import { terminalText } from '@meshpass/identity/text';
+import { MeshpassError, memoize, terminalText } from '@meshpass/identity';
 import { type Resource, withCreationTimes } from '@meshpass/istio';
 import type { Call } from '../diff/formula/call.ts';
 import { ALWAYS, any, type Condition, not, testsOf, text } from '../diff/formula/condition.ts';

@@ -1,5 +1,5 @@
 /** Translates the routing tables of Istio Gateways to routers. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import type { HttpMatch, HttpRoute, MeshView } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';

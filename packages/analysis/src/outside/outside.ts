@@ -1,7 +1,7 @@
 /**
  * Computes which calls from outside the mesh can reach each destination, based on the routers in a state of the mesh.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type AuthorizationPolicy,
   coversHost,

@@ -1,5 +1,5 @@
 /** Finds the Pods of gateways, and the Pods and ports of destinations. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { type ClientProxy, destinationSettings, type MeshView } from '@meshpass/istio';
 import { items, labels } from '@meshpass/istio/members';
 import { type IstioProxy, listGatewayPods } from '../exposure/gateway-pods.ts';

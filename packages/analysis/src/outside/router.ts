@@ -2,7 +2,7 @@
  * Represents the routing tables of entry points in the same form for every kind of object. A listener has virtual
  * hosts, of which the most specific one applies. A virtual host has steps, of which the first one that matches applies.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { coversHost, type GatewayServer, type KubeObject, type Path, serverHost } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
 import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';

@@ -3,7 +3,7 @@
  * like all others and reported by name.
  */
 import type { Access, Approval, Grant, GrantTarget, Operators, Who } from '@meshpass/access/compile';
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import { canonicalJson } from '../canonical-json.ts';
 import { describeChange, describeValue, type ValueChange } from './change-words.ts';
 

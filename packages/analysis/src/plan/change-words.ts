@@ -16,7 +16,7 @@ import {
   type Who,
   type Window,
 } from '@meshpass/access/compile';
-import { formatDuration } from '@meshpass/identity/text';
+import { formatDuration } from '@meshpass/identity';
 
 /** A change to a single value in the access file. */
 export interface ValueChange {

@@ -1,5 +1,5 @@
 /** Formats a plan for the terminal or as a comment on a pull request. */
-import { terminalText } from '@meshpass/identity/text';
+import { terminalText } from '@meshpass/identity';
 import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
 import { isUnknown, type Plan, refusals } from './plan.ts';

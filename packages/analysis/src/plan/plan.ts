@@ -16,8 +16,7 @@ import {
   settingsOf,
   sourceOf,
 } from '@meshpass/access/compile';
-import { grantNamespace, MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { grantNamespace, MeshpassError, sha256Hex } from '@meshpass/identity';
 import { describeUnplaced, loadObject, type Resource, withCreationTimes } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 import { type AccessChange, accessChanges } from './access-changes.ts';

@@ -1,6 +1,6 @@
 /** Identifies the state of the cluster that a plan depends on. */
 import { isOurs } from '@meshpass/access/compile';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { sha256Hex } from '@meshpass/identity';
 import {
   type DestinationRule,
   hasProxy,

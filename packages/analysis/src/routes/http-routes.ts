@@ -3,7 +3,7 @@
  * sidecars. Sources: `BuildHTTPRoutesForVirtualService` and `IsCatchAllRoute` in
  * pilot/pkg/networking/core/route/route.go, and `MergeHTTPRoutes` in pilot/pkg/model/virtualservice.go.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type Destination,
   type HttpMatch,

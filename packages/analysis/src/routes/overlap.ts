@@ -2,7 +2,7 @@
  * Finds matches that no single call can satisfy together, so that the formulas of their routes do not have to exclude
  * each other.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { compare } from '@meshpass/istio/members';
 import type { Condition } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';

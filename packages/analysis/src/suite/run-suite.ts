@@ -9,8 +9,7 @@ import {
   resolveAccess,
   settingsOf,
 } from '@meshpass/access/compile';
-import type { Attestation } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { type Attestation, sha256Hex } from '@meshpass/identity';
 import { findMeshConfig, type Mesh, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
 import { serviceOf } from '../diff/policy-index.ts';
 import { type Caller, callOf } from '../evaluate/caller.ts';

@@ -4,7 +4,7 @@
  * linear time for any input.
  */
 
-import { structuralCharacters } from '@meshpass/identity/jws/json';
+import { structuralCharacters } from '@meshpass/identity';
 
 /**
  * Whether any object in a JSON text has two members with the same name.

@@ -3,7 +3,7 @@
  * the routes for agents and edges.
  */
 import type { ServerResponse } from 'node:http';
-import type { EdgeDecision } from '@meshpass/identity';
+import type { EdgeDecision } from '@meshpass/identity/channel';
 import { createLosses, persistLosses } from '../attest/index.ts';
 import { type Journal, type Origin, writeCountedRefusals } from '../audit/index.ts';
 import type { VerifiedLogout } from '../issuers/index.ts';

@@ -3,11 +3,7 @@
  * last answered request. All other connections belong to strangers.
  */
 import type { Socket } from 'node:net';
-import { sourceGroup } from '@meshpass/identity/limits/source';
-import {
-  createUnauthenticatedConnections,
-  type UnauthenticatedConnection,
-} from '@meshpass/identity/limits/unauthenticated-connections';
+import { createUnauthenticatedConnections, sourceGroup, type UnauthenticatedConnection } from '@meshpass/identity';
 import type { MiddlewareHandler } from 'hono';
 import type { Random } from '../base/index.ts';
 import type { Env } from './route.ts';

@@ -2,7 +2,8 @@
  * Builds the responses to refused requests, which contain both OAuth 2.0 and Meshpass fields. Details and causes are
  * only logged.
  */
-import type { ErrorCode, ErrorResponse, MeshpassError } from '@meshpass/identity';
+import type { ErrorCode, MeshpassError } from '@meshpass/identity';
+import type { ErrorResponse } from '@meshpass/identity/wire';
 
 /**
  * Creates the response for a refusal.

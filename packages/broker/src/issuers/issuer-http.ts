@@ -2,8 +2,7 @@
  * Sends HTTP requests to issuers and limits their duration and response size. Redirects are never followed, and a
  * failed request is never treated as an answer.
  */
-import { MeshpassError } from '@meshpass/identity';
-import { readBounded } from '@meshpass/identity/limits/read-bounded';
+import { MeshpassError, readBounded } from '@meshpass/identity';
 
 /**
  * Allows issuers that do not use TLS. Only use this in the lab, because anyone on the network path can impersonate such

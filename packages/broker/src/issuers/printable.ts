@@ -2,8 +2,7 @@
  * Rejects unprintable text. Text from an issuer ends up in our tokens, mesh names, audit rows and terminals. Control
  * characters and direction overrides could disguise it there. Real names never contain them.
  */
-import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { isPlainText } from '@meshpass/identity/text';
+import { type Attestation, isPlainText, MeshpassError } from '@meshpass/identity';
 
 /**
  * Checks that all strings in an attestation are printable, including the names and values of claims.

@@ -1,6 +1,6 @@
 /** The broker's configuration, which can come from a file, from flags or from the chart (docs/operating-broker.md). */
 import { MeshpassError } from '@meshpass/identity';
-import { isTokenHeader } from '@meshpass/identity/token-header';
+import { isTokenHeader } from '@meshpass/identity/wire';
 import { z } from 'zod';
 import { PolicyAuthors } from '../admin/index.ts';
 import { PRESENCE_MODES } from '../attest/index.ts';

@@ -1,7 +1,6 @@
 /** The public listener, which serves the routes documented in docs/interfaces/protocol.md. */
-import { MeshpassError } from '@meshpass/identity';
-import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
-import { VERSION } from '@meshpass/identity/version';
+import { MeshpassError, VERSION } from '@meshpass/identity';
+import type { SignInOffer } from '@meshpass/identity/sign-in';
 import { Hono } from 'hono';
 import { routePath } from 'hono/route';
 import {

@@ -1,7 +1,6 @@
 /** Starts the parts of a broker in order and stops them in reverse order. */
 import type { Operators } from '@meshpass/access';
-import { pageUrl } from '@meshpass/identity/documentation/url';
-import { VERSION } from '@meshpass/identity/version';
+import { pageUrl, VERSION } from '@meshpass/identity';
 import { startAdmin } from '../admin/index.ts';
 import { startAuditLog } from '../audit/index.ts';
 import { toUnixSeconds } from '../base/index.ts';

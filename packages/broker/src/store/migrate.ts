@@ -3,8 +3,7 @@
  * which older versions keep working after it; see README.md ("A migration") and decision 34.
  */
 
-import { MeshpassError } from '@meshpass/identity';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { MeshpassError, pageUrl } from '@meshpass/identity';
 import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import type { Tables } from './schema.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { sha256Hex } from '@meshpass/identity';
 import { sql } from 'kysely';
 import { expect, it } from 'vitest';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';

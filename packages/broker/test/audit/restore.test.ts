@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr } from '@meshpass/identity';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openAuditKey } from '../../src/audit/checkpoint/key.ts';

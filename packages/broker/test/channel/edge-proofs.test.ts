@@ -1,5 +1,5 @@
 /** Proofs that an edge may have the broker verify. */
-import { createLeaseProof, type LeaseRenewal } from '@meshpass/identity/channel/index';
+import { createLeaseProof, type LeaseRenewal } from '@meshpass/identity/channel';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';

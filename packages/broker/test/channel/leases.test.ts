@@ -7,7 +7,7 @@ import {
   createStatementReader,
   type LeaseRenewal,
   type LeaseStatement,
-} from '@meshpass/identity/channel/index';
+} from '@meshpass/identity/channel';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readStore } from '../harness/audit.ts';
 import {

@@ -1,5 +1,5 @@
 /** A session of a job of GitHub Actions ends with the job: a whole broker, the stand-ins for GitHub and for its issuer. */
-import type { SessionResponse } from '@meshpass/identity';
+import type { SessionResponse } from '@meshpass/identity/wire';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';

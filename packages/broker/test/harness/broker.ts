@@ -5,14 +5,14 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
+import { createCsr, createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity';
 import {
   createLeaseProof,
   createStatementReader,
   type EndedStatement,
   type LeaseStatement,
-} from '@meshpass/identity/channel/index';
-import { createCsr } from '@meshpass/identity/csr';
+} from '@meshpass/identity/channel';
+import type { SessionResponse } from '@meshpass/identity/wire';
 import { CONFIRM_INTERVAL_SECONDS, labOnlyConfirmSeconds } from '../../src/admin/operator/sessions.ts';
 import { createLogger } from '../../src/base/telemetry/log.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';

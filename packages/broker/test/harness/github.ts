@@ -1,7 +1,7 @@
 /** A whole broker that asks the stand-in for GitHub, and a proxy between the two. */
 
 import { authorize, type Grant } from '@meshpass/access';
-import type { SessionResponse } from '@meshpass/identity';
+import type { SessionResponse } from '@meshpass/identity/wire';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import type { RunningGithub } from '@meshpass/lab/github/start';
 import { createAttestor } from '../../src/attest/attest.ts';

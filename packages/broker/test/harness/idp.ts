@@ -1,7 +1,6 @@
 /** An identity provider in memory, and the attestor that trusts it. The real attestor has its own tests. */
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
-import { MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MeshpassError, sha256Hex } from '@meshpass/identity';
 import { type JWTPayload, jwtVerify, SignJWT } from 'jose';
 import type { Attestor } from '../../src/attest/attest.ts';
 import type { IssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { IdentityTokens } from '@meshpass/access';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr } from '@meshpass/identity';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights, BROKER_URL } from '@meshpass/lab/broker/rights';
 import { parseAllDocuments, stringify } from 'yaml';

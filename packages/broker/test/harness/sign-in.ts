@@ -1,7 +1,7 @@
 /** An identity provider at which people sign in: real keys, discovery and key set, and tokens as a test wants them. */
 import type { Access } from '@meshpass/access';
 import { dpopThumbprint } from '@meshpass/identity';
-import { signInNonce } from '@meshpass/identity/sign-in/wire';
+import { signInNonce } from '@meshpass/identity/sign-in';
 import { decodeJwt, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { createSignInVerifier } from '../../src/attest/attest.ts';
 import { createIssuerKeys, type IssuerKeys } from '../../src/issuers/oidc/issuer-keys.ts';

@@ -1,6 +1,6 @@
 /** Reports of edges in the audit log. */
 import { join } from 'node:path';
-import type { EdgeEvent } from '@meshpass/identity';
+import type { EdgeEvent } from '@meshpass/identity/channel';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readStore } from '../harness/audit.ts';
 import { asSession, type Harness, session, startHarness } from '../harness/broker.ts';

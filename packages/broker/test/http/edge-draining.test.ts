@@ -1,6 +1,6 @@
 /** An edge reports the tunnels that it is about to end. The broker notifies other edges that know the event. */
 import { Agent, request } from 'node:https';
-import { CONTROL_HEADER } from '@meshpass/identity/channel/index';
+import { CONTROL_HEADER } from '@meshpass/identity/channel';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';

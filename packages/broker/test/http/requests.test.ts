@@ -3,7 +3,7 @@ import { Agent, get as httpsGet, request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
-import { EdgeEvent } from '@meshpass/identity';
+import { EdgeEvent } from '@meshpass/identity/channel';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createSourceReader } from '../../src/http/source-address.ts';
 import {

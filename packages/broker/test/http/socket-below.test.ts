@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, createServer, type TLSSocket } from 'node:tls';
-import { socketBelow } from '@meshpass/identity/socket-below';
+import { socketBelow } from '@meshpass/identity';
 import { expect, it, vi } from 'vitest';
 import { createSocketLinker } from '../../src/http/listen.ts';
 import { writeCertificate } from '../harness/certificate.ts';

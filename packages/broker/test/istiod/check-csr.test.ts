@@ -1,7 +1,6 @@
 import 'reflect-metadata';
 import { generateKeyPairSync, type webcrypto } from 'node:crypto';
-import { MeshpassError } from '@meshpass/identity';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr, MeshpassError } from '@meshpass/identity';
 import {
   Pkcs10CertificateRequest,
   Pkcs10CertificateRequestGenerator,

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
-import { createCsr } from '@meshpass/identity/csr';
+import { createCsr } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createDenialPredicate, type DenyEndedMode, undeniedDetail } from '../../src/core/session/deny/ended.ts';
 import { createRevocations } from '../../src/core/session/revocations.ts';

@@ -1,7 +1,8 @@
 /** How long a session lives, and what ends, replaces or narrows it. */
 import { Agent } from 'node:https';
 import { join } from 'node:path';
-import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
+import type { EdgeEvent } from '@meshpass/identity/channel';
+import { ServicesResponse } from '@meshpass/identity/wire';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readStore } from '../harness/audit.ts';
 import {

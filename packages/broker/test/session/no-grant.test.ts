@@ -1,6 +1,7 @@
 /** Answers to people whose identity is proven and to whom the access file gives nothing: whom to ask, and what they can request. */
 import { authorize, parseAccess } from '@meshpass/access';
-import { type Attestation, ErrorResponse, SessionResponse } from '@meshpass/identity';
+import type { Attestation } from '@meshpass/identity';
+import { ErrorResponse, SessionResponse } from '@meshpass/identity/wire';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { authorizeSession } from '../../src/core/session/authorize.ts';
 import { startWorld, type World } from '../approval/given/world.ts';

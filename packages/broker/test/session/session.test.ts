@@ -1,5 +1,5 @@
 /** Credentials of a live session, and their recipients. */
-import { CertificateResponse, ServicesResponse } from '@meshpass/identity';
+import { CertificateResponse, ServicesResponse } from '@meshpass/identity/wire';
 import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {

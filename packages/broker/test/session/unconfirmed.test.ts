@@ -1,7 +1,8 @@
 /** The store's answer is lost: the broker reads what the store has before it decides again, and that counts. */
 import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
-import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
+import type { EdgeEvent } from '@meshpass/identity/channel';
+import { ServicesResponse } from '@meshpass/identity/wire';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { UPSERT_REQUESTS } from '../../src/admin/approval/rows.ts';
 import { REVOKE_PRINCIPALS } from '../../src/core/statements.ts';

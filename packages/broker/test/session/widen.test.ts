@@ -3,8 +3,8 @@
 import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
 import type { MeshpassError } from '@meshpass/identity';
-import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
-import type { LeaseStatement } from '@meshpass/identity/channel/index';
+import type { EdgeEvent, LeaseStatement } from '@meshpass/identity/channel';
+import { ServicesResponse } from '@meshpass/identity/wire';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { SessionContext } from '../../src/core/session/context.ts';
 import { type GainRequest, gain } from '../../src/core/session/widen.ts';

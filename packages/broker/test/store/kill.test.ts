@@ -5,7 +5,7 @@ import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { sha256Hex } from '@meshpass/identity';
 import { expect, it } from 'vitest';
 import { readStore } from '../harness/audit.ts';
 import { dpop, EXCHANGE, FORM, form, ID_TOKEN, newKey, send } from '../harness/broker.ts';

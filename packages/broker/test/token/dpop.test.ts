@@ -1,6 +1,5 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
-import { type DpopKey, dpopKey, dpopThumbprint } from '@meshpass/identity';
-import { createReplayMemory } from '@meshpass/identity/limits/replay';
+import { createReplayMemory, type DpopKey, dpopKey, dpopThumbprint } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { type DpopRequest, verifyDpop } from '../../src/core/token/dpop.ts';
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { SessionResponse } from '@meshpass/identity';
+import { SessionResponse } from '@meshpass/identity/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readStore } from '../harness/audit.ts';
 import {

@@ -1,4 +1,5 @@
-import { MeshpassError, SessionResponse } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
+import { SessionResponse } from '@meshpass/identity/wire';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   certificates,

@@ -1,13 +1,12 @@
 /** Formats approval requests as text. */
 
+import { formatDuration, MeshpassError } from '@meshpass/identity';
 import type {
   ApprovalRequest,
   ApprovalsResponse,
   EmergencyReview,
   RequestableGrant,
 } from '@meshpass/identity/approval';
-import { MeshpassError } from '@meshpass/identity/error';
-import { formatDuration } from '@meshpass/identity/text';
 import type { Answer } from '../command/outcome.ts';
 
 /** Builds the command's answer from an approval request. */

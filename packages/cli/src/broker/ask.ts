@@ -2,10 +2,7 @@
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { sendAndRead } from '@meshpass/agent/http';
-import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
-import { parseJson } from '@meshpass/identity/jws/json';
-import { plainText } from '@meshpass/identity/text';
-import { tlsFailure } from '@meshpass/identity/tls-failure';
+import { isErrorCode, MeshpassError, parseJson, plainText, tlsFailure } from '@meshpass/identity';
 
 export interface Answer {
   readonly status: number;

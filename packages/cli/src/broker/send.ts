@@ -4,10 +4,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { text as textOf } from 'node:stream/consumers';
 import { setTimeout } from 'node:timers/promises';
-import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError } from '@meshpass/identity/error';
-import { parseJson } from '@meshpass/identity/jws/json';
-import { readBounded } from '@meshpass/identity/limits/read-bounded';
+import { createDpopProof, type DpopKey, MeshpassError, parseJson, readBounded } from '@meshpass/identity';
 import { linesOf, readTextFile } from '../input/text-file.ts';
 import { parseRefusal } from './ask.ts';
 

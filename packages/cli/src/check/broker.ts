@@ -1,6 +1,5 @@
 /** Checks the readiness report of the broker. */
-import { pageUrl } from '@meshpass/identity/documentation/url';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, pageUrl } from '@meshpass/identity';
 import { z } from 'zod';
 import { ask } from '../broker/ask.ts';
 import { type Finding, type Findings, failed, misconfigured, ok, warning } from '../diagnosis/finding.ts';

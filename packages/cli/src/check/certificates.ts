@@ -2,9 +2,7 @@
  * Checks the certificates of the broker and the edge. Inside the cluster, it checks that they have been issued; from
  * outside, it checks that they are trusted.
  */
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { plainText } from '@meshpass/identity/text';
-import { tlsFailure } from '@meshpass/identity/tls-failure';
+import { MeshpassError, plainText, tlsFailure, toMeshpassError } from '@meshpass/identity';
 import type { HostPort } from '../command/flag.ts';
 import { type Finding, failed, misconfigured, ok, warning } from '../diagnosis/finding.ts';
 import { examineTls, resolveHost } from '../diagnosis/tls.ts';

@@ -1,7 +1,7 @@
 /** Checks whether istiod is ready, which version it runs, and how long the mesh's root certificates remain valid. */
 
 import { X509Certificate } from 'node:crypto';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import { type Finding, type Findings, misconfigured, ok, unknown, warning } from '../diagnosis/finding.ts';
 import { checkExpiry } from './certificates.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';

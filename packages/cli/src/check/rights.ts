@@ -3,7 +3,7 @@
  * are dangerous.
  */
 
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import { type Finding, type Findings, misconfigured, ok, unknown, warning } from '../diagnosis/finding.ts';
 import { type CheckContext, read } from './context.ts';
 

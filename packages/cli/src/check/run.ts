@@ -1,5 +1,5 @@
 /** Runs the checks of an installation, or of a cluster before an installation, in the order of their dependencies. */
-import type { MeshpassError } from '@meshpass/identity/error';
+import type { MeshpassError } from '@meshpass/identity';
 import type { HostPort } from '../command/flag.ts';
 import { type Finding, type Findings, skipped } from '../diagnosis/finding.ts';
 import { type Check, type CheckedFinding, diagnose } from '../diagnosis/run.ts';

@@ -1,5 +1,5 @@
 /** Checks that the chart's Deployments exist and are running. If their Pods are not ready, it finds out why. */
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import { type Finding, misconfigured, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 

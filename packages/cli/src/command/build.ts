@@ -1,7 +1,6 @@
 /** Builds the parser for the command tree. Only the definition of the selected command is loaded. */
 
-import { pageUrl } from '@meshpass/identity/documentation/url';
-import { VERSION } from '@meshpass/identity/version';
+import { pageUrl, VERSION } from '@meshpass/identity';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
 import type { Command } from './define.ts';
 import { type Argument, type Flag, isSet, longFlag } from './flag.ts';

@@ -2,7 +2,7 @@
  * Defines flags and arguments as data. The return type of `read` determines the type of the value that is passed to
  * `run`.
  */
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 
 export interface HostPort {
   readonly host: string;

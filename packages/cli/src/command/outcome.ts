@@ -2,9 +2,15 @@
  * Reports the outcome of a command: an exit code for scripts and, if the command failed, a message with the cause, the
  * next step, a stable error code, and a link to an explanation.
  */
-import { errorCodeUrl } from '@meshpass/identity/documentation/url';
-import { type ErrorCode, type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { type Line, printableJson, terminalText } from '@meshpass/identity/text';
+import {
+  type ErrorCode,
+  errorCodeUrl,
+  type Line,
+  type MeshpassError,
+  printableJson,
+  terminalText,
+  toMeshpassError,
+} from '@meshpass/identity';
 
 export const EXIT = {
   ok: 0,

@@ -1,7 +1,7 @@
 /** Defines `meshpass access check`, which validates the access file the way the broker does, but without a cluster. */
 
 import { type Access, type Bounds, checkBounds, checkKnownRoles, loadAccess } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../command/define.ts';
 import { argument, list } from '../command/flag.ts';
 import type { Answer } from '../command/outcome.ts';

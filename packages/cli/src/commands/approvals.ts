@@ -1,10 +1,10 @@
 /** Defines the commands for approvals: a developer's requests, the answers to them, and an operator's list of all. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { APPROVAL_PATHS, type ApprovalsChange } from '@meshpass/agent/approvals/command';
 import { isAgentRunning, runtimeDirectory } from '@meshpass/agent/control/control';
+import type { ApprovalsAnswer } from '@meshpass/agent/control-request';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { fetchAgentStatus, sendApprovalsCommand } from '../agent/ask.ts';
+import { changeApproval, fetchAgentStatus, listApprovals } from '../agent/ask.ts';
 import { formatApprovalsOverview, formatRequest, readRequestId, requestAnswer } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { argument, duration, nonBlankText, type OptionsOf, text, toggle } from '../command/flag.ts';
@@ -75,8 +75,10 @@ export const commands = {
     page,
     run: async ({ withdraw }) => {
       if (withdraw !== undefined)
-        return requestAnswer(await sendApprovalsCommand({ act: 'withdraw', order: { id: readRequestId(withdraw) } }));
-      const overview = await sendApprovalsCommand({ act: 'list' });
+        return requestAnswer(
+          await changeApproval({ path: '/approvals/withdraw', body: { id: readRequestId(withdraw) } }),
+        );
+      const overview = await listApprovals();
       const { contact } = await fetchAgentStatus();
       return { json: { ...overview, contact }, text: () => formatApprovalsOverview(overview, contact) };
     },
@@ -94,8 +96,8 @@ export const commands = {
     examples: ['meshpass approve 0123456789abcdef01234567 --for 30m'],
     ...answering,
     run: ({ id, for: seconds, reason, ...answerer }) => {
-      const order = { id: readRequestId(id), decision: 'approve', seconds, reason } as const;
-      return sendAnswer({ act: 'answer', order }, answerer);
+      const body = { id: readRequestId(id), decision: 'approve', seconds, reason } as const;
+      return sendAnswer({ path: '/approvals/answer', body }, answerer);
     },
   }),
   deny: defineCommand({
@@ -110,7 +112,7 @@ export const commands = {
     examples: ['meshpass deny 0123456789abcdef01234567 --reason "not during the freeze"'],
     ...answering,
     run: ({ id, reason, ...answerer }) =>
-      sendAnswer({ act: 'answer', order: { id: readRequestId(id), decision: 'deny', reason } }, answerer),
+      sendAnswer({ path: '/approvals/answer', body: { id: readRequestId(id), decision: 'deny', reason } }, answerer),
   }),
   review: defineCommand({
     about: `${BY} You cannot review your own emergency. An objection ends the access immediately, and the person cannot take another emergency until a reviewer accepts this one.`,
@@ -130,7 +132,8 @@ export const commands = {
     ...answering,
     run: ({ id, accept, object, reason, ...answerer }) => {
       if (accept === object) throw new MeshpassError('usage', 'Pass exactly one of --accept and --object.');
-      return sendAnswer({ act: 'review', order: { id, decision: accept ? 'accept' : 'object', reason } }, answerer);
+      const body = { id, decision: accept ? 'accept' : 'object', reason } as const;
+      return sendAnswer({ path: '/approvals/review', body }, answerer);
     },
   }),
   list: defineCommand({
@@ -194,9 +197,9 @@ function ask(
   reason: string | undefined,
   isEmergency: boolean,
 ): Promise<ApprovalRequest> {
-  if (!isEmergency) return sendApprovalsCommand({ act: 'ask', order: { ...order, reason } });
+  if (!isEmergency) return changeApproval({ path: '/approvals', body: { ...order, reason } });
   if (reason === undefined) throw new MeshpassError('usage', 'An emergency requires a reason. Add --reason.');
-  return sendApprovalsCommand({ act: 'emergency', order: { ...order, reason } });
+  return changeApproval({ path: '/approvals/emergency', body: { ...order, reason } });
 }
 
 /**
@@ -215,7 +218,7 @@ async function settled(asked: ApprovalRequest): Promise<ApprovalRequest> {
 async function look({ id }: ApprovalRequest): Promise<ApprovalRequest | undefined> {
   let own: readonly ApprovalRequest[];
   try {
-    own = (await sendApprovalsCommand({ act: 'list', scope: 'own' })).own;
+    own = (await listApprovals('own')).own;
   } catch (thrown) {
     if (toMeshpassError(thrown).retryable) return undefined;
     throw thrown;
@@ -240,16 +243,16 @@ async function isHeld(grant: string): Promise<boolean> {
  *   broker returns
  */
 async function sendAnswer(
-  change: Extract<ApprovalsChange, { readonly act: 'answer' | 'review' }>,
+  change: ApprovalsAnswer,
   { operator, caFile }: OptionsOf<typeof answererFlags>,
 ): Promise<Answer> {
   if (operator === undefined && (await isAgentRunning(runtimeDirectory(process.env))))
-    return requestAnswer(await sendApprovalsCommand(change));
+    return requestAnswer(await changeApproval(change));
   if (operator === undefined && !new SessionFile(OPERATOR_ORIGIN).read())
     throw new MeshpassError(
       'agent_not_running',
       'No agent is running and no operator is signed in. Run meshpass up in a workspace, or meshpass login as an operator.',
     );
   const call = createOperatorClient({ operator: operator ?? OPERATOR_ORIGIN, caFile });
-  return requestAnswer((await call('POST', `/admin${APPROVAL_PATHS[change.act]}`, change.order)) as ApprovalRequest);
+  return requestAnswer((await call('POST', `/admin${change.path}`, change.body)) as ApprovalRequest);
 }

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 import { readCa } from '@meshpass/agent/control/config';
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { runChecks, runPreflightChecks } from '../check/run.ts';
 import { defineCommand } from '../command/define.ts';
 import { address, negatedFlag, type OptionsOf, text, toggle } from '../command/flag.ts';

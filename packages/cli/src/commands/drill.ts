@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { agentConfig, readCa } from '@meshpass/agent/control/config';
 import { controlPath } from '@meshpass/agent/control/control';
 import { discoverProofSource } from '@meshpass/agent/session/discover';
+import { MeshpassError } from '@meshpass/identity';
 import {
   DRILL_CAUSES,
   type DrillEvidence,
@@ -11,7 +12,6 @@ import {
   DrillEvidence as Evidence,
   failedRows,
 } from '@meshpass/identity/drill-report';
-import { MeshpassError } from '@meshpass/identity/error';
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
 import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
 import { defineCommand } from '../command/define.ts';

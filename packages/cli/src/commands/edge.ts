@@ -1,6 +1,6 @@
 import { createLogger } from '@meshpass/broker/base/telemetry/log';
 import { controlBroker, createBrokerDecisionQueue, createSessionDirectory, followBroker } from '@meshpass/edge';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../command/define.ts';
 import { address, type OptionsOf, text, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';
 import { logLevel } from '../command/shared-flags.ts';

@@ -1,7 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
-import { MeshpassError } from '@meshpass/identity/error';
-import { isServiceAddress } from '@meshpass/identity/service-address';
+import { isServiceAddress, MeshpassError } from '@meshpass/identity';
 import {
   fetchAgentStatus,
   formatMissingSignIns,

@@ -1,4 +1,4 @@
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, wholeNumber } from '../command/flag.ts';
 import type { Answer } from '../command/outcome.ts';

@@ -1,5 +1,5 @@
 import { createKeysSecret } from '@meshpass/broker/mesh/kubernetes/keys-secret';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import { defineCommand } from '../command/define.ts';
 import { objectName, text, toggle } from '../command/flag.ts';
 import { printLines } from '../command/outcome.ts';

@@ -1,6 +1,5 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { dpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity/dpop';
-import { MeshpassError } from '@meshpass/identity/error';
+import { dpopKey, dpopThumbprint, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { z } from 'zod';
 import { createDpopAuthenticator, createSender, type OperatorEndpoint, type ResponseBody } from '../broker/send.ts';
 import { openBrowser } from '../browser/redirect.ts';

@@ -1,4 +1,4 @@
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../command/define.ts';
 import { text } from '../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';

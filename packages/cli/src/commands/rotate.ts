@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
 import type { Answer } from '../command/outcome.ts';

@@ -1,5 +1,4 @@
-import { pageUrl } from '@meshpass/identity/documentation/url';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, pageUrl } from '@meshpass/identity';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle } from '../command/flag.ts';
 import type { Answer } from '../command/outcome.ts';

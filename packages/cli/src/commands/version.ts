@@ -1,9 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { readCa } from '@meshpass/agent/control/config';
-import { pageUrl } from '@meshpass/identity/documentation/url';
-import { toMeshpassError } from '@meshpass/identity/error';
-import { isPlainText } from '@meshpass/identity/text';
-import { VERSION } from '@meshpass/identity/version';
+import { isPlainText, pageUrl, toMeshpassError, VERSION } from '@meshpass/identity';
 import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';

@@ -1,6 +1,5 @@
 /** Defines the findings of a diagnosis. A finding contains the subject, the problem, the evidence, and the fix. */
-import { errorCodeUrl } from '@meshpass/identity/documentation/url';
-import { type ErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { type ErrorCode, errorCodeUrl, MeshpassError } from '@meshpass/identity';
 import { EXIT, type ExitCode } from '../command/outcome.ts';
 
 /**

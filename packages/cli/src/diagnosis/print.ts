@@ -1,5 +1,5 @@
 /** Formats and prints findings. */
-import type { ErrorCode } from '@meshpass/identity/error';
+import type { ErrorCode } from '@meshpass/identity';
 import { type Answer, explanationUrl } from '../command/outcome.ts';
 import { exitCodeFor } from './finding.ts';
 import type { CheckedFinding } from './run.ts';

@@ -1,5 +1,5 @@
 /** Runs a diagnosis, which consists of checks that can depend on each other. Each check returns its own findings. */
-import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { type Finding, type Findings, failed, skipped } from './finding.ts';
 
 /** A finding, with the name of the check that reported it. */

@@ -2,10 +2,13 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { connect, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
-import { type CertificateValidity, certificateValidity } from '@meshpass/identity/certificate-life';
-import { MeshpassError } from '@meshpass/identity/error';
-import { plainText } from '@meshpass/identity/text';
-import { tlsFailure } from '@meshpass/identity/tls-failure';
+import {
+  type CertificateValidity,
+  certificateValidity,
+  MeshpassError,
+  plainText,
+  tlsFailure,
+} from '@meshpass/identity';
 
 const PATIENCE_MS = 10_000;
 /**

@@ -4,8 +4,7 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import type { HostEnvironment } from '@meshpass/agent/session/discover';
 import { enrol, generateDpopKey } from '@meshpass/agent/session/enrol';
-import type { Proof } from '@meshpass/identity/attestation';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, type Proof, toMeshpassError } from '@meshpass/identity';
 import { type Finding, failed, ok, skipped, warning } from '../diagnosis/finding.ts';
 import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls.ts';
 

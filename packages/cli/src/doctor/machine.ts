@@ -9,7 +9,7 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import { findEnvoy } from '@meshpass/agent/envoy/find';
 import type { HostEnvironment } from '@meshpass/agent/session/discover';
 import { mayListenOn } from '@meshpass/agent/xds/low-ports';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { type Finding, failed, ok, skipped, warning } from '../diagnosis/finding.ts';
 
 /** An unused address in 127.64.0.0/10, the range in which the agent listens for services. */

@@ -1,7 +1,7 @@
 /** Ends the session of a drill by the selected cause, and makes the operator calls that a drill needs. */
 import { setTimeout as pause } from 'node:timers/promises';
+import { MeshpassError } from '@meshpass/identity';
 import { type DrillCause, RecordedSession } from '@meshpass/identity/drill-report';
-import { MeshpassError } from '@meshpass/identity/error';
 import type { OperatorCall } from '../operator/client.ts';
 import { type DrillSession, renewalVerdict, renewLease } from './session.ts';
 

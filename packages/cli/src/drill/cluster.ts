@@ -5,8 +5,8 @@ import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { createKubernetes } from '@meshpass/broker/mesh/kubernetes/kubernetes';
 import { REVOCATIONS } from '@meshpass/broker/mesh/reconcile/revocation/deny-policy';
+import { parseSpiffe } from '@meshpass/identity';
 import type { DrillRow } from '@meshpass/identity/drill-report';
-import { parseSpiffe } from '@meshpass/identity/spiffe';
 import { type Attempt, MESH_LIMIT_MS, row, type Verdict } from './attempt.ts';
 
 export type Cluster = Awaited<ReturnType<typeof openCluster>>;

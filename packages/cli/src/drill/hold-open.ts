@@ -4,8 +4,8 @@
  */
 import { connect as connectHttp2 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
+import { MeshpassError } from '@meshpass/identity';
 import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
-import { MeshpassError } from '@meshpass/identity/error';
 import { limitAt, type RetryOptions, repeatUntil, row } from './attempt.ts';
 import { type Caller, createTunnelRequest, formatRequest, PROBE_BYTE, type Way } from './call.ts';
 import { shortName, type Target } from './targets.ts';

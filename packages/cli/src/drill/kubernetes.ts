@@ -1,6 +1,6 @@
 /** Creates the drill attempts that use the Kubernetes API server, for sessions with Kubernetes grants. */
-import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
-import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
+import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity';
+import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes';
 import type { Attempt, Verdict } from './attempt.ts';
 import { toVerdict } from './call.ts';
 import { type FailedConnection, type HeldConnection, held } from './hold-open.ts';

@@ -5,8 +5,8 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/session/discover';
+import { MeshpassError } from '@meshpass/identity';
 import type { DrillCause, DrillLayer, DrillReport, DrillRow, RecordedSession } from '@meshpass/identity/drill-report';
-import { MeshpassError } from '@meshpass/identity/error';
 import { decodeJwt } from 'jose';
 import { type Attempt, attemptAfterCause, attemptAgain, attemptBeforeCause, row } from './attempt.ts';
 import { call } from './call.ts';

@@ -1,5 +1,5 @@
 /** Chooses the granted services that a drill calls, using requests that should have no side effects. */
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import type { ReachableService } from '@meshpass/identity/wire';
 
 export interface Target {

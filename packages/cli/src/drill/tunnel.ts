@@ -5,8 +5,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Svid } from '@meshpass/agent/session/enrol';
-import { parseJson } from '@meshpass/identity/jws/json';
-import { formatSni, parseTarget, spiffeIdFromSan } from '@meshpass/identity/spiffe';
+import { formatSni, parseJson, parseTarget, spiffeIdFromSan } from '@meshpass/identity';
 
 /** The credentials to present, and the roots to trust. */
 export interface TunnelCredentials {

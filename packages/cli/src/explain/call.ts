@@ -1,6 +1,6 @@
 /** Represents the call to explain, which is parsed from the URL passed to `meshpass explain`. */
 import type { ExplainedCall } from '@meshpass/agent/explain/answer';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { parseHeaders } from '../input/request.ts';
 
 export interface WantedCall extends ExplainedCall {

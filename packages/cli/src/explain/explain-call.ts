@@ -6,7 +6,7 @@ import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlo
 import { type ExplainResponse, servicesAt } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer, RouteTarget } from '@meshpass/agent/explain/route';
 import { normalizePath, templateTest } from '@meshpass/analysis/evaluate';
-import { formatSni } from '@meshpass/identity/spiffe';
+import { formatSni } from '@meshpass/identity';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { didYouMean, isTemplate } from '@meshpass/istio';
 import { quoteShellWord } from '../diagnosis/shell-word.ts';

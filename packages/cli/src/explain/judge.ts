@@ -5,7 +5,7 @@
 import type { Access, ClaimValues, Grant, GrantTarget, Operation } from '@meshpass/access';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
 import { applyAccess, type CanI, canI } from '@meshpass/analysis/evaluate';
-import { formatSni, parseSpiffe } from '@meshpass/identity/spiffe';
+import { formatSni, parseSpiffe } from '@meshpass/identity';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { loadObject, type Resource, viewMesh } from '@meshpass/istio';
 import { PLACEHOLDER_JWKS } from '../input/policy-input.ts';

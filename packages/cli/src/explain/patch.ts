@@ -19,7 +19,7 @@ import { type ExplainResponse, servicesAt } from '@meshpass/agent/explain/answer
 import type { RouteAnswer } from '@meshpass/agent/explain/route';
 import { applyAccess, normalizePath } from '@meshpass/analysis/evaluate';
 import { planChange } from '@meshpass/analysis/plan';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { withFlagName } from '../input/text-file.ts';
 import { formatWantedCall, type WantedCall } from './call.ts';
 import { meets } from './explain-call.ts';

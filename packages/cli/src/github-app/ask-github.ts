@@ -2,8 +2,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { signAppJwt } from '@meshpass/broker/attest/github/app';
 import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
-import { MeshpassError } from '@meshpass/identity/error';
-import { VERSION } from '@meshpass/identity/version';
+import { MeshpassError, VERSION } from '@meshpass/identity';
 import { z } from 'zod';
 import { unreadableFileError } from '../input/text-file.ts';
 

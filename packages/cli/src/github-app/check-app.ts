@@ -1,7 +1,5 @@
 /** Checks a GitHub App: its installations, their permissions, and the remaining rate limit. */
-import { pageUrl } from '@meshpass/identity/documentation/url';
-import { MeshpassError } from '@meshpass/identity/error';
-import { plainText } from '@meshpass/identity/text';
+import { MeshpassError, pageUrl, plainText } from '@meshpass/identity';
 import { z } from 'zod';
 import { list, type OptionsOf, text, withEnvironmentVariables } from '../command/flag.ts';
 import { type Finding, type Findings, misconfigured, ok, warning } from '../diagnosis/finding.ts';

@@ -4,7 +4,7 @@
  * to a file that other users cannot read. The App's client secret and webhook secret are not needed and are discarded.
  */
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
-import { describeFileError, MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { listenForRedirect } from '../browser/redirect.ts';
 import { Page, queryGithub, Slug } from './ask-github.ts';

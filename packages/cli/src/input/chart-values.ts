@@ -2,7 +2,7 @@
  * Reads the values file of the Helm chart. Only the values that affect the requirements of an installation are parsed.
  */
 import { formatPlace, readYaml } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { readTextFile } from './text-file.ts';
 

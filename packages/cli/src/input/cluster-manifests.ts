@@ -1,7 +1,7 @@
 /** Reads the objects in a live cluster that affect policy. It uses only list requests, and never reads Secrets. */
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp, type KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { type KubeObject, loadObject, type ManifestProblem, type Resource } from '@meshpass/istio';
 
 type Client = Pick<KubernetesHttp, 'call'>;

@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs';
 import { formatPlace, readYaml } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import type { Command } from '../command/define.ts';
 import { type Flag, isSet, longFlag, text } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';

@@ -4,7 +4,7 @@
  */
 import { type Access, formatPlace, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import {
   applyResources,
   findMeshConfig,

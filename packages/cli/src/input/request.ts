@@ -1,8 +1,7 @@
 /** Parses requests and claims from command-line flags. */
 import { isIP } from 'node:net';
 import type { Call, HttpCall, OutsideRequest } from '@meshpass/analysis/evaluate';
-import { MeshpassError } from '@meshpass/identity/error';
-import { parseJson } from '@meshpass/identity/jws/json';
+import { MeshpassError, parseJson } from '@meshpass/identity';
 import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { readTextFile } from './text-file.ts';
 

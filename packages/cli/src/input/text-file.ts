@@ -3,7 +3,7 @@ import { createReadStream, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import { describeFileError, type ErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { describeFileError, type ErrorCode, MeshpassError } from '@meshpass/identity';
 
 /**
  * Reads a text file.

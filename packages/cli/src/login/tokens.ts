@@ -3,7 +3,7 @@
  * PKCE, the device flow, and refresh tokens. Operators are confirmed by the ID tokens that the issuer returns for a
  * refresh.
  */
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import * as oidc from 'openid-client';
 import { listenForRedirect } from '../browser/redirect.ts';
 import type { StoredRefreshToken } from './session-file.ts';

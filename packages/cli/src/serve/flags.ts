@@ -3,7 +3,7 @@
  * docs/operating-broker.md.
  */
 
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import {
   address,
   choice,

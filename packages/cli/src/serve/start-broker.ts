@@ -31,7 +31,7 @@ import { createActiveLabel } from '@meshpass/broker/mesh/kubernetes/active-label
 import { connectKubernetes } from '@meshpass/broker/mesh/kubernetes/http';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/reconcile/connect-mesh';
 import { createDecisionQueue, createSessionDirectory, followFeed } from '@meshpass/edge';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { EXIT } from '../command/outcome.ts';
 import { gatewayLocation } from '../command/shared-flags.ts';
 import { type EdgeProcess, runEdge, waitForSignal } from './edge-process.ts';

@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { INSTALL_PERMISSIONS } from '../../src/check/rights.ts';
 import { runPreflightChecks } from '../../src/check/run.ts';

@@ -1,7 +1,7 @@
 /** Findings of `meshpass check` about the operator listener. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { terminalText } from '@meshpass/identity/text';
+import { terminalText } from '@meshpass/identity';
 import { afterEach, expect, it } from 'vitest';
 import { checkBroker } from '../../src/check/broker.ts';
 import { findingsOutput } from '../../src/diagnosis/print.ts';

@@ -1,5 +1,5 @@
 /** Findings of `meshpass check` about Deployments that do not run, Certificates, and the leftovers of an interrupted installation. */
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { checkIssuedCertificates } from '../../src/check/certificates.ts';
 import type { CheckContext } from '../../src/check/context.ts';

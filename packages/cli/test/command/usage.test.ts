@@ -1,7 +1,7 @@
 /** Command lines that are wrong are reported as other failures are; the help of each command is complete and right. */
 
 import { existsSync } from 'node:fs';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { exitCodesOf } from '../../src/command/build.ts';
 import { longFlag } from '../../src/command/flag.ts';

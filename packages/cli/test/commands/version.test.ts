@@ -4,7 +4,7 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { VERSION } from '@meshpass/identity/version';
+import { VERSION } from '@meshpass/identity';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
 import { explainVersionSkew } from '../../src/commands/version.ts';

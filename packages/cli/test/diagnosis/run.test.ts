@@ -1,7 +1,6 @@
 /** Order, dependencies and failures of the checks of a diagnosis. */
 
-import { MeshpassError } from '@meshpass/identity/error';
-import { terminalText } from '@meshpass/identity/text';
+import { MeshpassError, terminalText } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { exitCodeFor, type Finding, ok, skipped, warning } from '../../src/diagnosis/finding.ts';
 import { findingsOutput } from '../../src/diagnosis/print.ts';

@@ -8,7 +8,7 @@ import { rootCertificates } from 'node:tls';
 import { agentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { ENVOY_VERSION } from '@meshpass/agent/envoy/release';
-import { ERROR_CODES } from '@meshpass/identity/error';
+import { ERROR_CODES } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
 import { adviceFor, exitCodeFor } from '../../src/diagnosis/finding.ts';

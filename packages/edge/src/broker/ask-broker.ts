@@ -5,16 +5,13 @@
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
-import { MeshpassError } from '@meshpass/identity';
-import { type AddressLookup, createAddressLookup } from '@meshpass/identity/address';
+import { type AddressLookup, createAddressLookup, MeshpassError, readBounded, tlsFailure } from '@meshpass/identity';
 import {
   LeaseResponse,
   MAX_ANNOUNCED_CONFIGURATION_BYTES,
   MAX_LEASES,
   MAX_STATEMENT_LENGTH,
-} from '@meshpass/identity/channel/index';
-import { readBounded } from '@meshpass/identity/limits/read-bounded';
-import { tlsFailure } from '@meshpass/identity/tls-failure';
+} from '@meshpass/identity/channel';
 import type { ControlBroker } from '../control/hub.ts';
 import { createDecisionQueue, type DecisionQueue, type DecisionQueueOptions } from './decision-queue.ts';
 

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EdgeDecision } from '@meshpass/identity';
+import type { EdgeDecision } from '@meshpass/identity/channel';
 import { type EdgeLog, SILENT_LOG } from '../log.ts';
 
 /** The maximum number of decisions per batch, as limited by the wire schema. */

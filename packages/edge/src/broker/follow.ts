@@ -3,9 +3,8 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EdgeEvent } from '@meshpass/identity';
-import { CONTROL_HEADER } from '@meshpass/identity/channel/edge-wire';
-import { createLineReader } from '@meshpass/identity/limits/lines';
+import { createLineReader } from '@meshpass/identity';
+import { CONTROL_HEADER, EdgeEvent } from '@meshpass/identity/channel';
 import type { SessionDirectory } from '../directory.ts';
 import { type EdgeLog, SILENT_LOG } from '../log.ts';
 import { type BrokerAccess, createBrokerRequester } from './ask-broker.ts';

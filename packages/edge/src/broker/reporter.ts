@@ -4,7 +4,7 @@
  * and reported by code.
  */
 import { randomUUID } from 'node:crypto';
-import type { EdgeDecision } from '@meshpass/identity';
+import type { EdgeDecision } from '@meshpass/identity/channel';
 
 /**
  * Creates a reporter that rate-limits the decisions that do not belong to a live session.

@@ -3,8 +3,8 @@
  * grant set.
  */
 
-import { formatFrame, MAX_ANNOUNCED_CONFIGURATION_BYTES } from '@meshpass/identity/channel/index';
-import { sha256Base64url } from '@meshpass/identity/hash';
+import { sha256Base64url } from '@meshpass/identity';
+import { formatFrame, MAX_ANNOUNCED_CONFIGURATION_BYTES } from '@meshpass/identity/channel';
 import type { AnnouncedConfiguration, ControlConnection } from './connection.ts';
 
 /**

@@ -1,7 +1,7 @@
 /** An agent's control connection. The size of its frames is limited in both directions. */
 import type { TLSSocket } from 'node:tls';
-import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
-import { parseJson } from '@meshpass/identity/jws/json';
+import { parseJson } from '@meshpass/identity';
+import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel';
 
 /**
  * The maximum number of frames that an agent may send per time window. An agent sends one frame per lease and one per

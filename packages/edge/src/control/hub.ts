@@ -10,7 +10,7 @@ import {
   type LeaseAnswer,
   type LeaseRenewal,
   MAX_LEASES,
-} from '@meshpass/identity/channel/index';
+} from '@meshpass/identity/channel';
 import type { SessionDirectory } from '../directory.ts';
 import type { EdgeLog } from '../log.ts';
 import { createConfigurationCache } from './configuration-cache.ts';

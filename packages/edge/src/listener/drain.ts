@@ -3,7 +3,7 @@
  * their tunnels through other edges, and waits until the old tunnels are idle.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type DrainingTunnels, MAX_DRAINING_SESSIONS } from '@meshpass/identity/channel/edge-wire';
+import { type DrainingTunnels, MAX_DRAINING_SESSIONS } from '@meshpass/identity/channel';
 import type { ControlBroker, ControlHub } from '../control/hub.ts';
 import type { EdgeLog } from '../log.ts';
 

@@ -5,13 +5,15 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
-import { certificateValidity } from '@meshpass/identity/certificate-life';
-import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
-import { sourceGroup } from '@meshpass/identity/limits/source';
-import { createUnauthenticatedConnections } from '@meshpass/identity/limits/unauthenticated-connections';
-import { socketBelow } from '@meshpass/identity/socket-below';
-import { VERSION } from '@meshpass/identity/version';
+import {
+  certificateValidity,
+  createUnauthenticatedConnections,
+  MeshpassError,
+  socketBelow,
+  sourceGroup,
+  VERSION,
+} from '@meshpass/identity';
+import { CONTROL_ALPN, type EdgeDecision } from '@meshpass/identity/channel';
 import { createDecisionReporter } from '../broker/reporter.ts';
 import { type ControlBroker, createControlHub } from '../control/hub.ts';
 import type { SessionDirectory } from '../directory.ts';

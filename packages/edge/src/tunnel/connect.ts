@@ -3,8 +3,7 @@
  * requests. The parser can therefore be stricter than HTTP requires, and it lacks the leniency that request smuggling
  * exploits.
  */
-import { formatSni, parseSni, parseTarget } from '@meshpass/identity';
-import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
+import { formatSni, KUBERNETES_API, KUBERNETES_TARGET, parseSni, parseTarget } from '@meshpass/identity';
 
 /** The destination of a CONNECT request. */
 export interface ConnectDestination {

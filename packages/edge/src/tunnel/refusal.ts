@@ -3,7 +3,7 @@
  * in docs/interfaces/protocol.md. After that, it is a TLS alert.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel/frames';
+import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel';
 import type { ConnectDestination } from './connect.ts';
 
 /** TLS records with fatal alerts (RFC 8446 section 6), which end the inner handshake. */

@@ -6,8 +6,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { type EdgeDecision, type ErrorCode, MeshpassError } from '@meshpass/identity';
-import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
+import { type ErrorCode, MeshpassError } from '@meshpass/identity';
+import { CONTROL_ALPN, type EdgeDecision } from '@meshpass/identity/channel';
 import type { ControlHub } from '../control/hub.ts';
 import { type LiveSession, mayReach, type SessionDirectory } from '../directory.ts';
 import type { EdgeLimits } from '../limits.ts';

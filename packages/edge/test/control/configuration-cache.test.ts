@@ -1,4 +1,4 @@
-import { sha256Base64url } from '@meshpass/identity/hash';
+import { sha256Base64url } from '@meshpass/identity';
 import { expect, it } from 'vitest';
 import { createConfigurationCache } from '../../src/control/configuration-cache.ts';
 import type { ControlConnection } from '../../src/control/connection.ts';

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
+import { KUBERNETES_API } from '@meshpass/identity';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
   ALICE,

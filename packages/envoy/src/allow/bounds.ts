@@ -4,7 +4,7 @@
  * different bounds are listed individually.
  */
 import type { DescField } from '@bufbuild/protobuf';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 
 export interface Bounds {
   /** The range of a duration in seconds. A duration of 0 is always allowed, because it disables the feature. */

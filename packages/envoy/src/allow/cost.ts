@@ -3,7 +3,7 @@
  * up to too much. Each charge is based on how much Envoy's memory grew in measurements, rounded up.
  */
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
-import { programSize } from '@meshpass/identity/regex/program-size';
+import { programSize } from '@meshpass/identity';
 import { CONNECTION_MANAGER } from './http.ts';
 
 /** The charge for a message whose type is not listed below, in KiB. */

@@ -1,7 +1,7 @@
 /** The rules for the names of resources, services and certificates. */
 import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
-import { RESERVED_GRANTS } from '@meshpass/identity/spiffe';
+import { RESERVED_GRANTS } from '@meshpass/identity';
 import type { ExpectedValues } from '../configuration.ts';
 import { type Check, items } from './rule.ts';
 

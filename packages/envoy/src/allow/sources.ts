@@ -4,7 +4,7 @@
  */
 import { toBinary } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
-import { isServiceAddress } from '@meshpass/identity/service-address';
+import { isServiceAddress } from '@meshpass/identity';
 import { AGENT_CONFIG_SOURCE } from '../agent-source.ts';
 import { messageFromJson, messageType } from '../types.ts';
 import { type Check, part, scalar } from './rule.ts';

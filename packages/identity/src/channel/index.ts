@@ -1,4 +1,4 @@
-export * from '../jws/es256.ts';
+/** Messages that agents, edges and the broker exchange by way of an edge. */
 export * from './edge-wire.ts';
 export * from './frames.ts';
 export * from './lease-proof.ts';

@@ -4,7 +4,8 @@
  */
 import { z } from 'zod';
 import { type DpopKey, dpopThumbprint } from '../dpop.ts';
-import { type ParsedJws, PublicKey, parseJws, signJws } from '../jws/es256.ts';
+import { type ParsedJws, parseJws, signJws } from '../jws/es256.ts';
+import { PublicKey } from '../schema/fields.ts';
 import { MAX_STATEMENT_LENGTH } from './statement.ts';
 
 /** The maximum length of a proof in characters. */

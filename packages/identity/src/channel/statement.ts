@@ -4,8 +4,8 @@
  */
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
-import { type PublicKey, parseJws, publicKeyOf, signJws, verifyJws } from '../jws/es256.ts';
-import { digest } from '../schema/fields.ts';
+import { parseJws, publicKeyOf, signJws, verifyJws } from '../jws/es256.ts';
+import { digest, type PublicKey } from '../schema/fields.ts';
 
 /** The maximum length of a statement in characters. */
 export const MAX_STATEMENT_LENGTH = 16_384;

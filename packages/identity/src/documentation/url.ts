@@ -9,7 +9,7 @@ export const DOCUMENTATION_URL = 'https://meshpass.dev/docs/';
  * @param file the path of the page's source file in the repository, optionally followed by an anchor
  * @example
  * ```ts
- * import { pageUrl } from '@meshpass/identity/documentation/url';
+ * import { pageUrl } from '@meshpass/identity';
  * pageUrl('docs/lint.md#mp101'); // => 'https://meshpass.dev/docs/lint#mp101'
  * pageUrl('docs/install/README.md'); // => 'https://meshpass.dev/docs/install/'
  * ```

@@ -3,21 +3,10 @@
  * statements. This uses the crypto module of Node.js (docs/decisions/0046-written-by-hand.md).
  */
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
-import { z } from 'zod';
+import type { PublicKey } from '../schema/fields.ts';
 import { parseJwsPart } from './json.ts';
 
 const COMPACT = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/;
-const coordinate = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
-
-/** A public P-256 key with only those members that RFC 7638 hashes. */
-export const PublicKey = z.object({
-  kty: z.literal('EC'),
-  crv: z.literal('P-256'),
-  x: coordinate,
-  y: coordinate,
-});
-export type PublicKey = z.infer<typeof PublicKey>;
-
 export interface ParsedJws {
   readonly header: unknown;
   readonly claims: unknown;

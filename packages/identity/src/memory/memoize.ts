@@ -6,7 +6,7 @@
  * @param known the stored results. Defaults to a WeakMap, so that keys can be garbage-collected
  * @example
  * ```ts
- * import { memoize } from '@meshpass/identity/memory/memoize';
+ * import { memoize } from '@meshpass/identity';
  * const lengthOf = memoize((list: readonly number[]) => list.length);
  * lengthOf([1, 2]); // => 2
  * ```

@@ -11,7 +11,7 @@ export const unixSeconds = z.number().int().nonnegative().max(253_402_300_799);
 /** Creates the schema for text that may be printed to a terminal. */
 export const text = (longest: number) => z.string().max(longest).refine(isPlainText, 'contains control characters');
 export const grant = z.string().refine(isDnsLabel, 'is not a valid grant name');
-/** A SHA-256 digest in base64url. */
+/** 32 bytes in base64url, such as a SHA-256 digest. */
 export const digest = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 /**
  * A compact JWS. It may only contain the characters of its alphabet (RFC 7515 section 3.1), because it is sent in
@@ -21,3 +21,12 @@ export const compactJws = z
   .string()
   .max(16_384)
   .regex(/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}$/);
+
+/** A public P-256 key with only those members that RFC 7638 hashes. */
+export const PublicKey = z.object({
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  x: digest,
+  y: digest,
+});
+export type PublicKey = z.infer<typeof PublicKey>;

@@ -1,6 +1,6 @@
 /** Lines from a stream, in fragments of any size. */
 import { expect, test } from 'vitest';
-import { createLineReader } from '../../src/limits/lines.ts';
+import { createLineReader } from '../../src/limits/read-bounded.ts';
 
 function reading(limit: number) {
   const lines: string[] = [];

@@ -4,7 +4,7 @@
  * unknown. See docs/decisions/0019-unknown.md.
  */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity';
 import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';

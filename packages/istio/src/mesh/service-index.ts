@@ -1,5 +1,5 @@
 /** Finds the Services that select a workload, without having to test every Service in a namespace. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import { selects } from '../object/selection.ts';

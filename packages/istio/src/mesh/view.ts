@@ -1,5 +1,5 @@
 /** An indexed model of a mesh for analysis. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import type { Service } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import { indexObjects, type MeshObjects } from '../object/objects.ts';

@@ -3,7 +3,7 @@
  * pilot/pkg/model/push_context.go, `mergeDestinationRule` in pilot/pkg/model/destination_rule.go, `DestinationRule` in
  * pilot/pkg/model/sidecar.go, and `tlsModeForDestinationRule` in pilot/pkg/xds/endpoints/mtls_checker.go of Istio 1.31.
  */
-import { createMemo } from '@meshpass/identity/memory/memoize';
+import { createMemo } from '@meshpass/identity';
 import { type ExportDefaults, exportToOf } from '../mesh/export-to.ts';
 import { coversHost, fullHost, serviceName } from '../mesh/host.ts';
 import type { MeshConfig } from '../mesh/mesh-config.ts';

@@ -2,7 +2,7 @@
  * Represents policy requirements as formulas, which combine tests of single fields with "and", "or" and "not".
  * Workloads share formulas. Formulas are compared by identity, so each one must be created only once.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { parsePathTest, type TextTest } from './text-test.ts';
 
 export type Condition =

@@ -1,5 +1,5 @@
 /** Defines the variables that diagrams test, and explains products in policy notation. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import type { AddressClasses } from './address-classes.ts';
 import type { ClassSet, Product } from './diagram.ts';
 import type { TextClasses } from './text-classes.ts';

@@ -4,7 +4,7 @@
  * example texts tests them.
  */
 
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 
 /** A part of a pattern: either literal text or a wildcard. */

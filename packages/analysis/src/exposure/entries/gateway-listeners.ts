@@ -3,7 +3,7 @@
  * `ListenerSet` references.
  */
 
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type AllowedNamespaces,
   coversHost,

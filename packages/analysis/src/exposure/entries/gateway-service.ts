@@ -1,4 +1,4 @@
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { type Labels, type MeshView, proxyOfPod, type Service } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { EntryProxy } from '../exposure.ts';

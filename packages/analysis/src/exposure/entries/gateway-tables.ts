@@ -4,7 +4,7 @@
  * VirtualService and Gateway references; in Istio, `buildGatewayHTTPRouteConfig` in
  * pilot/pkg/networking/core/gateway.go, and `BuildHTTPRoutesForVirtualService` and `SortVHostRoutes` in route/route.go.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   coversHost,
   exportToOf,

@@ -4,7 +4,7 @@
  * AWS Load Balancer Controller, Kong, Traefik, HAProxy, AKS and APISIX.
  */
 
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { type Ingress, type IngressClass, type Labels, type MeshView, type Service, selects } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { Identity } from '../exposure.ts';

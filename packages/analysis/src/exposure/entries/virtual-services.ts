@@ -3,7 +3,7 @@
  * Source: the VirtualService and Gateway references.
  */
 
-import { createMemo } from '@meshpass/identity/memory/memoize';
+import { createMemo } from '@meshpass/identity';
 import {
   fullHost,
   type GatewayServer,

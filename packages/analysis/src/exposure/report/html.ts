@@ -1,7 +1,7 @@
 /** Prints an exposure report as a single HTML page that uses no scripts and no external resources. */
 
 import { createHash } from 'node:crypto';
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import type { ExposureEntry } from '../list.ts';
 import { ACCESS_HEADINGS, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import {

@@ -1,6 +1,6 @@
 /** Prints an exposure report as JSON. */
 
-import { printableJson } from '@meshpass/identity/text';
+import { printableJson } from '@meshpass/identity';
 import type { ExposureEntry } from '../list.ts';
 import type { Access, ExposureReport } from './report.ts';
 

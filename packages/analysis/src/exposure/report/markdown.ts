@@ -1,6 +1,6 @@
 /** Prints an exposure report as Markdown tables and a Mermaid graph, for use in a pull request comment. */
 
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import type { ExposureEntry } from '../list.ts';
 import { ACCESS_HEADINGS, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import {

@@ -1,7 +1,6 @@
 /** Prints an exposure report as SARIF 2.1.0, the format for code scanning. */
 
-import { pageUrl } from '@meshpass/identity/documentation/url';
-import { plainText } from '@meshpass/identity/text';
+import { pageUrl, plainText } from '@meshpass/identity';
 import type { Location, ReportingDescriptor, Result } from 'sarif';
 import { formatSarifLog, numberedFingerprint, physicalLocation, sarifName } from '../../sarif-log.ts';
 import type { ExposureEntry } from '../list.ts';

@@ -1,6 +1,6 @@
 /** Prints an exposure report for the terminal. */
 
-import { type ColouredText, type Line, terminalText } from '@meshpass/identity/text';
+import { type ColouredText, type Line, terminalText } from '@meshpass/identity';
 import type { ExposureEntry } from '../list.ts';
 import { ACCESS_HEADINGS, type Access, type ExposureReport, UNUSED_TITLE } from './report.ts';
 import {

@@ -6,7 +6,7 @@
  */
 
 import type { ResolvedGrant } from '@meshpass/access/compile';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type AuthorizationPolicy,
   actionOf,

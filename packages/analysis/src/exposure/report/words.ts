@@ -1,6 +1,6 @@
 /** Describes exposures in words. Names in manifests are untrusted, so control characters are removed from them. */
 
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
 import { describeDestination } from '../describe.ts';

@@ -3,7 +3,7 @@
  * forwards calls under its own identity. Clients that have a sidecar bypass it. Source: `ShouldAttachPolicy` in
  * pilot/pkg/model/policyattachment.go of Istio 1.31; compared with a real waypoint.
  */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type AuthorizationPolicy,
   actionOf,

@@ -4,7 +4,7 @@
  * .../use-waypoints/.
  */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type AuthorizationPolicy,
   anyPod,

@@ -4,7 +4,7 @@
  * meant for the public. Labels take precedence over names.
  */
 
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { type KubeObject, type MeshView, serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
 import type { Exposure } from '../../exposure/exposure.ts';

@@ -3,7 +3,7 @@
  * an environment.
  */
 
-import { createMemo } from '@meshpass/identity/memory/memoize';
+import { createMemo } from '@meshpass/identity';
 
 /** The kinds of names in a mesh. The same word can be stronger evidence in one kind of name than in another. */
 export type NamedPart = 'namespace' | 'service' | 'subset' | 'route' | 'host' | 'path';

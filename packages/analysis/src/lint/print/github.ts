@@ -2,7 +2,7 @@
  * Prints findings as GitHub Actions annotations. Source: the sections about setting an error, warning or notice message
  * in "Workflow commands for GitHub Actions".
  */
-import { plainText } from '@meshpass/identity/text';
+import { plainText } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
 import { listed } from '@meshpass/istio/members';
 import type { LintedFiles } from '../lint.ts';

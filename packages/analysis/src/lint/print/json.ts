@@ -1,5 +1,5 @@
 /** Prints findings as a JSON document. */
-import { printableJson } from '@meshpass/identity/text';
+import { printableJson } from '@meshpass/identity';
 import type { LintedFiles } from '../lint.ts';
 
 /**

@@ -1,6 +1,5 @@
 /** Prints findings for a terminal, together with the source line and a caret that points to the problem. */
-import { memoize } from '@meshpass/identity/memory/memoize';
-import { type Line, terminalText } from '@meshpass/identity/text';
+import { type Line, memoize, terminalText } from '@meshpass/identity';
 import type { LintedFiles } from '../lint.ts';
 import { type Finding, objectName } from '../model.ts';
 import { describeAcceptance } from '../suppression.ts';

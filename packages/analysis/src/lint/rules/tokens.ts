@@ -1,5 +1,5 @@
 /** Defines rules about which tokens are accepted, and about which workloads require one. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import {
   type AuthorizationPolicy,
   actionOf,

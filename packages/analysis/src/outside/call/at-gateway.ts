@@ -1,5 +1,5 @@
 /** Finds the gateways on a port, which are the routers that share its listener. */
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { memoize } from '@meshpass/identity';
 import { coversHost, type KubernetesGateway, type MeshView } from '@meshpass/istio';
 import type { EntryPoint } from '../../exposure/exposure.ts';
 import { listGatewayPods } from '../../exposure/gateway-pods.ts';

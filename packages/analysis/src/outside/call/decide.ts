@@ -1,6 +1,6 @@
 /** Evaluates a single request from a client outside the mesh, at the gateways and at the workloads behind them. */
 
-import { createMemo, memoize } from '@meshpass/identity/memory/memoize';
+import { createMemo, memoize } from '@meshpass/identity';
 import { type MeshView, requestAuthentications, targetPortOf, trustedProxiesOf, type Workload } from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { type Authorizer, createAuthorizer } from '../../evaluate/authorizer.ts';

@@ -1,9 +1,8 @@
 /** Creates requests for grants that need an approval. */
 import { type Approval, approverEntry, isPerson } from '@meshpass/access';
 import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type Attestation, formatDuration, MeshpassError, plainText } from '@meshpass/identity';
 import type { ApprovalRequestBody, RequestableGrant } from '@meshpass/identity/approval';
-import { formatDuration, plainText } from '@meshpass/identity/text';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { grantsOf, type Live } from '../../core/index.ts';

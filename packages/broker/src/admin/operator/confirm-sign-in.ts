@@ -3,8 +3,7 @@
  * 12). The claims of the fresh token replace the previous ones, so a person who has been removed from a group also
  * loses the role that depends on it. The CLI then receives a new operator token.
  */
-import { type Attestation, MeshpassError, operatorNonce } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { type Attestation, MeshpassError, operatorNonce, sha256Hex } from '@meshpass/identity';
 import { type AuditEvent, annotateEvent, type CollectChanges, recordAllowed } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { confirmationStart, isFresh, verifyOperatorIdToken } from '../../issuers/index.ts';

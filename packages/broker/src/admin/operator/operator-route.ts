@@ -2,8 +2,7 @@
  * Defines the routes of the operator listener. Every route declares its action (admin/operator/actions.ts), which may
  * depend on the parameters, and its handler is called only if the operator's role permits that action.
  */
-import { MeshpassError } from '@meshpass/identity';
-import { isPlainText } from '@meshpass/identity/text';
+import { isPlainText, MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { annotateEvent } from '../../audit/index.ts';
 import { type Call, type Route, route } from '../../http/index.ts';

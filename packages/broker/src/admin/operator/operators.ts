@@ -2,8 +2,7 @@
  * Authenticates callers of the operator listener. Operators authenticate with a token and proof of its key (RFC 9449
  * section 7), or with the web page's cookie. If break-glass is enabled, callers may present its token instead.
  */
-import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { sourceGroup } from '@meshpass/identity/limits/source';
+import { MeshpassError, sourceGroup, toMeshpassError } from '@meshpass/identity';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { createRateAllowance, equalInConstantTime, toUnixSeconds } from '../../base/index.ts';
 import { createDpopReplayMemory, verifyDpop } from '../../core/index.ts';

@@ -6,8 +6,14 @@
  */
 
 import type { Access } from '@meshpass/access';
-import { type Attestation, ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import {
+  type Attestation,
+  ID_TOKEN_TYPE,
+  JWT_TOKEN_TYPE,
+  MeshpassError,
+  operatorNonce,
+  sha256Hex,
+} from '@meshpass/identity';
 import { decodeJwt } from 'jose';
 import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds, uuidv7 } from '../../base/index.ts';

@@ -5,8 +5,7 @@
  * current file on disk is rejected (mesh/reconcile/mesh-state.ts).
  */
 import { type Access, parseAccess } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { MeshpassError, pageUrl } from '@meshpass/identity';
 import type { Kysely } from 'kysely';
 import { z } from 'zod';
 import { type AccessTexts, digestTexts, type FormerAccessFile } from '../../mesh/index.ts';

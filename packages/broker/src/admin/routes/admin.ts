@@ -1,5 +1,5 @@
 /** Operator routes for listing and ending sessions. */
-import { isPlainText } from '@meshpass/identity/text';
+import { isPlainText } from '@meshpass/identity';
 import { z } from 'zod';
 import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { grantsOf, type Live, type LiveIndex, principalUnder, sessionExpiry } from '../../core/index.ts';

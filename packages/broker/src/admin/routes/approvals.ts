@@ -2,6 +2,8 @@
  * Routes for creating and answering approval requests. They are used by sessions and operators
  * (docs/access/approvals.md) and by webhooks (docs/access/webhooks.md).
  */
+
+import { sourceGroup } from '@meshpass/identity';
 import {
   ApprovalAnswerBody,
   ApprovalId,
@@ -10,7 +12,6 @@ import {
   ApprovalWithdrawBody,
   EmergencyAccessBody,
 } from '@meshpass/identity/approval';
-import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
 import type { AuditAction, AuditEvent } from '../../audit/index.ts';
 import { createRateAllowance } from '../../base/index.ts';

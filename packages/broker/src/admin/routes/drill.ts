@@ -1,6 +1,7 @@
 /** Routes for drills: one returns the store's record of an ended session, the other signs the drill report. */
+
+import { MeshpassError } from '@meshpass/identity';
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
-import { MeshpassError } from '@meshpass/identity/error';
 import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { queryStore } from '../../store/index.ts';
 import { nameOf } from '../operator/caller.ts';

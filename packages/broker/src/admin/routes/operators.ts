@@ -1,9 +1,8 @@
 /** Routes for operators to sign in and out, list roles and sessions, and end sessions. */
 
 import { type Access, OPERATOR_ROLES, operatorClientOf } from '@meshpass/access';
-import { JWT_TOKEN_TYPE, MeshpassError, OPERATOR_SESSION_TYPE } from '@meshpass/identity';
-import { sourceGroup } from '@meshpass/identity/limits/source';
-import { MAX_ID_TOKEN_LENGTH } from '@meshpass/identity/sign-in/wire';
+import { JWT_TOKEN_TYPE, MeshpassError, OPERATOR_SESSION_TYPE, sourceGroup } from '@meshpass/identity';
+import { MAX_ID_TOKEN_LENGTH } from '@meshpass/identity/sign-in';
 import { z } from 'zod';
 import { annotateEvent } from '../../audit/index.ts';
 import { createRateAllowance, timestamp, toUnixSeconds } from '../../base/index.ts';

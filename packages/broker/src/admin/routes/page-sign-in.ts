@@ -3,10 +3,8 @@
  * callback. A browser may have more than one sign-in in progress.
  */
 import type { IncomingMessage } from 'node:http';
-import { ID_TOKEN_TYPE, MeshpassError } from '@meshpass/identity';
+import { ID_TOKEN_TYPE, MeshpassError, sha256Hex, sourceGroup } from '@meshpass/identity';
 import { ApprovalId } from '@meshpass/identity/approval';
-import { sha256Hex } from '@meshpass/identity/hash';
-import { sourceGroup } from '@meshpass/identity/limits/source';
 import { z } from 'zod';
 import { annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';

@@ -1,6 +1,6 @@
 /** Operator routes for inspecting the broker's signing keys and root certificates, and for rotating keys. */
 import { X509Certificate } from 'node:crypto';
-import { isPlainText } from '@meshpass/identity/text';
+import { isPlainText } from '@meshpass/identity';
 import { z } from 'zod';
 import { toUnixSeconds } from '../../base/index.ts';
 import { fingerprint } from '../../mesh/index.ts';

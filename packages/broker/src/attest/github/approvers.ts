@@ -2,8 +2,7 @@
  * Reads an approver's teams and roles from GitHub when the decision is made, because earlier data may be out of date.
  */
 import type { Access, Approval } from '@meshpass/access';
-import type { Attestation } from '@meshpass/identity';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { type Attestation, memoize } from '@meshpass/identity';
 import type { ReadGithub } from './api.ts';
 import { attestationFacts, type Losses, withoutFacts } from './losses.ts';
 import {

@@ -3,8 +3,7 @@
  * proves that the client runs in that Codespace. The token is discarded afterwards, and only its SHA-256 hash is kept.
  */
 import type { Trust } from '@meshpass/access';
-import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { type Attestation, MeshpassError, type Proof, sha256Hex } from '@meshpass/identity';
 import { z } from 'zod';
 import { createGuessLimiter } from '../../base/index.ts';
 import type { AttestationResult, IssuerResponse } from '../../issuers/index.ts';

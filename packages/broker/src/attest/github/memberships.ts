@@ -1,8 +1,7 @@
 /** Queries GitHub for a user's teams and roles. */
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
-import type { Attestation } from '@meshpass/identity';
-import { memoize } from '@meshpass/identity/memory/memoize';
+import { type Attestation, memoize } from '@meshpass/identity';
 import { z } from 'zod';
 import type { ReadGithub } from './api.ts';
 import { encodePathSegment, type GithubUser, parseGithubResponse, teamPath } from './api.ts';

@@ -8,7 +8,7 @@
  */
 import { type IncomingMessage, type RequestOptions, request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
-import { readBounded, StreamTooLargeError } from '@meshpass/identity/limits/read-bounded';
+import { readBounded, StreamTooLargeError } from '@meshpass/identity';
 
 /** Overrides the address that GitHub tokens are sent to. Only use this in the lab. */
 export const labOnlyForwardingHost: unique symbol = Symbol('labOnlyForwardingHost');

@@ -8,9 +8,18 @@
  * to answer the challenge and repeats the exchange with the nonce and the port.
  */
 import { createHmac } from 'node:crypto';
-import { type Attestation, dpopThumbprint, MeshpassError, PRESENCE_TYPE, presencePath } from '@meshpass/identity';
-import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
-import { createReplayMemory } from '@meshpass/identity/limits/replay';
+import {
+  type Attestation,
+  createReplayMemory,
+  dpopThumbprint,
+  MeshpassError,
+  PRESENCE_TYPE,
+  parseJws,
+  presencePath,
+  publicKeyOf,
+  verifyJws,
+} from '@meshpass/identity';
+import { PublicKey } from '@meshpass/identity/wire';
 import { z } from 'zod';
 import { type Clock, equalInConstantTime, type Random, toUnixSeconds } from '../../base/index.ts';
 import type { PresenceOutcome } from '../../issuers/index.ts';

@@ -3,8 +3,7 @@
  * policy (audit-checkpoint.yaml in the chart) prevents anyone, including the broker, from rolling the ConfigMap back.
  */
 
-import { MeshpassError } from '@meshpass/identity';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { MeshpassError, pageUrl } from '@meshpass/identity';
 import { z } from 'zod';
 import { openSharedObject, type SharedObjectOptions } from '../../mesh/index.ts';
 import { type CheckpointSink, isOlder, type LogPosition } from './sink.ts';

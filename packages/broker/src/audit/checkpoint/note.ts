@@ -3,8 +3,7 @@
  * names. Only Ed25519 is supported. Signatures by other witnesses are ignored.
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
-import { MeshpassError } from '@meshpass/identity';
-import { plainText } from '@meshpass/identity/text';
+import { MeshpassError, plainText } from '@meshpass/identity';
 
 /** A public key with a name. Its `text` has the verifier key format `NAME+ID+BASE64`. */
 export type NoteVerifier = Readonly<ReturnType<typeof createNoteVerifier>>;

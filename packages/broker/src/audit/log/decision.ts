@@ -5,8 +5,7 @@
  * If clients without a session are refused more often than the limit for their source permits, those refusals are only
  * counted (refusal-meter.ts).
  */
-import type { MeshpassError } from '@meshpass/identity';
-import { sourceGroup } from '@meshpass/identity/limits/source';
+import { type MeshpassError, sourceGroup } from '@meshpass/identity';
 import type { Clock } from '../../base/index.ts';
 import { type AuditEvent, auditRow } from './event.ts';
 import type { Journal } from './journal.ts';

@@ -1,6 +1,5 @@
 /** Defines audit events, and the rows that record them in the audit log. */
-import type { Attestation } from '@meshpass/identity';
-import { plainText } from '@meshpass/identity/text';
+import { type Attestation, plainText } from '@meshpass/identity';
 import type { Selectable } from 'kysely';
 import { type Clock, type Random, uuidv7 } from '../../base/index.ts';
 import { type Tables, toStorableText } from '../../store/index.ts';

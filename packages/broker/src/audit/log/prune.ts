@@ -5,8 +5,7 @@
  * deletion. Rows younger than the broker's configured retention are kept. This includes the row that records the
  * pruning, so an operator who prunes the log cannot erase their own traces.
  */
-import { MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MeshpassError, sha256Hex } from '@meshpass/identity';
 import { sql } from 'kysely';
 import type { Clock } from '../../base/index.ts';
 import type { Store } from '../../store/index.ts';

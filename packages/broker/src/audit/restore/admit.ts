@@ -4,8 +4,7 @@
  * access to the database could truncate the log, restart the broker, and have it sign the remaining rows.
  */
 
-import { type ErrorCode, MeshpassError } from '@meshpass/identity';
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { type ErrorCode, MeshpassError, pageUrl } from '@meshpass/identity';
 import { sql } from 'kysely';
 import type { Db } from '../../store/index.ts';
 import { isCheckpointInForce, keyForEpoch, latestEpoch, readStoredRestores } from '../checkpoint/epoch.ts';

@@ -4,9 +4,7 @@
  * credential in advance and refunds the charge unless the credential is rejected. Credentials that were accepted before
  * are always sent. Honest clients that arrive at the same time wait for each other instead of being rejected.
  */
-import { MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
-import { sourceGroup } from '@meshpass/identity/limits/source';
+import { MeshpassError, sha256Hex, sourceGroup } from '@meshpass/identity';
 import { createRateAllowance, type RateAllowanceTerms } from './rate-allowance.ts';
 
 /** The burst size and the refill rate (per second) of the allowance for rejected credentials. */

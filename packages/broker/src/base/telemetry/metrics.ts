@@ -1,6 +1,5 @@
 /** Defines the Prometheus metrics of a broker. */
-import type { CertificateValidity } from '@meshpass/identity/certificate-life';
-import { VERSION } from '@meshpass/identity/version';
+import { type CertificateValidity, VERSION } from '@meshpass/identity';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 export type Metrics = ReturnType<typeof createMetrics>;

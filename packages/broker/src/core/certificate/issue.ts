@@ -6,10 +6,8 @@
  * enough. Certificates for a session that has ended are not returned.
  */
 import { createPublicKey } from 'node:crypto';
-import type { CertificateRequest, CertificateResponse } from '@meshpass/identity';
-import { MeshpassError } from '@meshpass/identity';
-import { dpopThumbprint } from '@meshpass/identity/dpop';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { dpopThumbprint, MeshpassError, sha256Hex } from '@meshpass/identity';
+import type { CertificateRequest, CertificateResponse } from '@meshpass/identity/wire';
 import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import { checkCsr, type SignedCertificate, type SignRequest } from '../../mesh/index.ts';

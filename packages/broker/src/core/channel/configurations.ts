@@ -2,13 +2,14 @@
  * Signs the headers of Envoy configurations. The version and digest of each grant set's configuration are signed once
  * and shared by all sessions that have this grant set.
  */
+
+import { sha256Base64url } from '@meshpass/identity';
 import {
   type ConfigurationStatement,
   grantSet,
   MAX_ANNOUNCED_CONFIGURATION_BYTES,
   signStatement,
-} from '@meshpass/identity/channel/index';
-import { sha256Base64url } from '@meshpass/identity/hash';
+} from '@meshpass/identity/channel';
 import { grantsOf, type Session } from '../session/session.ts';
 import type { StatementKeys } from './statement-key.ts';
 

@@ -8,7 +8,7 @@ import {
   type LeaseStatement,
   parseLeaseProof,
   signStatement,
-} from '@meshpass/identity/channel/index';
+} from '@meshpass/identity/channel';
 import {
   type AuditContext,
   type AuditEvent,

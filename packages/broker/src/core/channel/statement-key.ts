@@ -5,7 +5,7 @@
  * with RS256.
  */
 import { createECDH, createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
-import { dpopThumbprint } from '@meshpass/identity/dpop';
+import { dpopThumbprint } from '@meshpass/identity';
 import type { KeyRing } from '../token/key-ring.ts';
 
 export type StatementKeys = ReturnType<typeof createStatementKeys>;

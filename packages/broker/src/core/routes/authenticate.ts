@@ -3,8 +3,7 @@
  * clients without a session only by their key.
  */
 import type { IncomingMessage } from 'node:http';
-import { MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MeshpassError, sha256Hex } from '@meshpass/identity';
 import { annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { Authentication, Presented } from '../../http/index.ts';

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
-import { CONFIGURATION_HEADER } from '@meshpass/identity/channel/statement';
+import { CONFIGURATION_HEADER } from '@meshpass/identity/channel';
 import { type Authentication, createSlots, type Route, refusal, route } from '../../http/index.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';

@@ -4,17 +4,18 @@
  */
 import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { type EdgeDecision, EdgeDecisions, type EdgeEvent, MeshpassError } from '@meshpass/identity';
+import { MeshpassError, sha256Hex, sourceGroup } from '@meshpass/identity';
 import {
   CONTROL_HEADER,
   EdgeConfigurationRequest,
+  type EdgeDecision,
+  EdgeDecisions,
   EdgeDraining,
+  type EdgeEvent,
   LeaseRequest,
   MAX_LEASE_PROOF_LENGTH,
   MAX_LEASES,
-} from '@meshpass/identity/channel/index';
-import { sha256Hex } from '@meshpass/identity/hash';
-import { sourceGroup } from '@meshpass/identity/limits/source';
+} from '@meshpass/identity/channel';
 import { annotateEvent, auditRow, createAuditEvent, identityMembers, recordAllowed } from '../../audit/index.ts';
 import { createGuessLimiter, createRateAllowance } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';

@@ -4,7 +4,9 @@
  * is decided and audited as if it had been requested separately. A credential that is refused or late is omitted. The
  * agent then requests it separately and learns the reason.
  */
-import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse, toMeshpassError } from '@meshpass/identity';
+
+import { toMeshpassError } from '@meshpass/identity';
+import { MAX_INITIAL_CONFIGURATION_BYTES, type SessionResponse } from '@meshpass/identity/wire';
 import { type AuditAction, type AuditEvent, createAuditEvent, recordRefusal } from '../../audit/index.ts';
 import type { createSlots } from '../../http/index.ts';
 import { issueCertificates } from '../certificate/issue.ts';

@@ -1,6 +1,6 @@
 /** Serves `POST /kubernetes/token`, which issues the token that kubectl in a workspace presents to the API server. */
 import { MeshpassError } from '@meshpass/identity';
-import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes/wire';
+import { KubernetesTokenRequest } from '@meshpass/identity/kubernetes';
 import { annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, type Route, route } from '../../http/index.ts';

@@ -2,10 +2,10 @@
  * The routes that agents use to open a session and to send requests from a live session (docs/interfaces/protocol.md).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { CertificateRequest, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
-import { LeaseRequest, MAX_LEASE_PROOF_LENGTH } from '@meshpass/identity/channel/index';
-import { sourceGroup } from '@meshpass/identity/limits/source';
+import { MeshpassError, SESSION_TOKEN_TYPE, sourceGroup } from '@meshpass/identity';
+import { LeaseRequest, MAX_LEASE_PROOF_LENGTH } from '@meshpass/identity/channel';
 import { RefusalReportRequest } from '@meshpass/identity/refusal-report';
+import { CertificateRequest } from '@meshpass/identity/wire';
 import type { AuditEvent } from '../../audit/index.ts';
 import { equalInConstantTime } from '../../base/index.ts';
 import { createSlots, type Route, readBody, route } from '../../http/index.ts';

@@ -2,15 +2,14 @@
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isSignInTrusted } from '@meshpass/access';
-import { type Attestation, MeshpassError, type SignIn, toMeshpassError } from '@meshpass/identity';
-import { sourceGroup } from '@meshpass/identity/limits/source';
+import { type Attestation, MeshpassError, type SignIn, sourceGroup, toMeshpassError } from '@meshpass/identity';
 import {
   MAX_ID_TOKEN_LENGTH,
   type SignInOffer,
   SignInRequest,
   type SignInsResponse,
   SignOutRequest,
-} from '@meshpass/identity/sign-in/wire';
+} from '@meshpass/identity/sign-in';
 import { type AuditEvent, annotateEvent, type Origin, recordAllowed } from '../../audit/index.ts';
 import { createRateAllowance, toUnixSeconds } from '../../base/index.ts';
 import { type Authentication, createSlots, type Route, readBody, route } from '../../http/index.ts';

@@ -1,6 +1,7 @@
 /** Builds the broker's responses to agents that ask about their session and the mesh. */
-import type { MeshInfo, ServicesResponse, SessionGrantInfo, SessionInfo } from '@meshpass/identity';
-import { type KubernetesAccess, MAX_ROLE_NAMESPACES } from '@meshpass/identity/kubernetes/wire';
+
+import { type KubernetesAccess, MAX_ROLE_NAMESPACES } from '@meshpass/identity/kubernetes';
+import type { MeshInfo, ServicesResponse, SessionGrantInfo, SessionInfo } from '@meshpass/identity/wire';
 import type { SessionContext } from './context.ts';
 import { grantsOf, type Session, servicesVersion, sessionExpiry } from './session.ts';
 

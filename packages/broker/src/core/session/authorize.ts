@@ -1,8 +1,8 @@
 /** Decides, based on an attestation and the access file, whether a session may be opened and which grants it gets. */
 import { type Access, isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
-import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MeshpassError, serviceAccountName, sha256Hex } from '@meshpass/identity';
+import { MAX_GRANTS } from '@meshpass/identity/wire';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { AttestationResult } from '../../issuers/index.ts';

@@ -3,7 +3,8 @@
  * credentials and serves their requests shares it. It is created in start.ts.
  */
 import type { Access, Authorize } from '@meshpass/access';
-import type { Attestation, MeshInfo } from '@meshpass/identity';
+import type { Attestation } from '@meshpass/identity';
+import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Attestor, Losses, ReadGithub, SignInVerifier } from '../../attest/index.ts';
 import type { AuditContext, Journal } from '../../audit/index.ts';
 import type { KeyedMutex, Process } from '../../base/index.ts';

@@ -2,10 +2,9 @@
  * Streams events to the edges: first a snapshot of the live sessions, then every change as it happens, along with
  * regular heartbeats.
  */
-import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
-import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
-import { grantSet } from '@meshpass/identity/channel/statement';
-import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
+
+import { KUBERNETES_API } from '@meshpass/identity';
+import { type AdmittedSession, type DrainingTunnels, type EdgeEvent, grantSet } from '@meshpass/identity/channel';
 import { type Clock, toUnixSeconds } from '../../base/index.ts';
 import type { MeshState } from '../../mesh/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';

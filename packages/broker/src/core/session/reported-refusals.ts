@@ -4,8 +4,12 @@
  * look up the text of a refusal. Reports are unverified. They are marked as such, they never affect a decision, and the
  * number of rows per session is limited. Refusals that are waiting for a row are still counted.
  */
-import type { RefusalReportRequest, ReportedRefusal } from '@meshpass/identity/refusal-report';
-import { MAX_REPORTED_IDS, MAX_REPORTED_REFUSALS } from '@meshpass/identity/refusal-report';
+import {
+  MAX_REPORTED_IDS,
+  MAX_REPORTED_REFUSALS,
+  type RefusalReportRequest,
+  type ReportedRefusal,
+} from '@meshpass/identity/refusal-report';
 import { type AuditRow, auditRow, createAuditEvent, identityMembers, type Origin } from '../../audit/index.ts';
 import { createRateAllowance } from '../../base/index.ts';
 import type { SessionContext } from './context.ts';

@@ -1,7 +1,6 @@
 /** Defines sessions and their principals. A session is the access that a workspace currently has under its grants. */
 import type { Approved } from '@meshpass/access';
-import { type Attestation, formatSpiffe, grantNamespace } from '@meshpass/identity';
-import { sha256Base64url } from '@meshpass/identity/hash';
+import { type Attestation, formatSpiffe, grantNamespace, sha256Base64url } from '@meshpass/identity';
 
 /** The maximum duration of a session, in seconds. A Codespace runs for at most 12 hours. */
 export const HARD_LIMIT_SECONDS = 12 * 3600;

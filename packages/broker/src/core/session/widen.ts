@@ -5,7 +5,8 @@
  * regained, it gets a new ServiceAccount, because the previous one may still be denied.
  */
 import { type Approved, type Grant, openUntil } from '@meshpass/access';
-import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
+import { MeshpassError, serviceAccountName } from '@meshpass/identity';
+import { MAX_GRANTS } from '@meshpass/identity/wire';
 import { type AuditEvent, createAuditEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';

@@ -4,9 +4,8 @@
  * it is confirmed late. A sign-in is removed when the user signs out of it.
  */
 import { isSignInTrusted } from '@meshpass/access';
-import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
-import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
+import { type Attestation, type EndedSignIn, MeshpassError, type SignIn, sha256Hex } from '@meshpass/identity';
+import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in';
 import { type AuditEvent, type AuditRow, annotateEvent, type Origin } from '../../audit/index.ts';
 import { runExclusive, toUnixSeconds } from '../../base/index.ts';
 import { unknownIssuerError } from '../../issuers/index.ts';

@@ -7,11 +7,18 @@
  * client.
  */
 import { createHash, type KeyObject } from 'node:crypto';
-import { dpopThumbprint, MeshpassError } from '@meshpass/identity';
-import type { ParsedLeaseProof } from '@meshpass/identity/channel/index';
-import { PublicKey, parseJws, publicKeyOf, verifyJws } from '@meshpass/identity/jws/es256';
-import { createReplayMemory, type ReplayMemory } from '@meshpass/identity/limits/replay';
-import { isPlainText } from '@meshpass/identity/text';
+import {
+  createReplayMemory,
+  dpopThumbprint,
+  isPlainText,
+  MeshpassError,
+  parseJws,
+  publicKeyOf,
+  type ReplayMemory,
+  verifyJws,
+} from '@meshpass/identity';
+import type { ParsedLeaseProof } from '@meshpass/identity/channel';
+import { PublicKey } from '@meshpass/identity/wire';
 import { z } from 'zod';
 import { equalInConstantTime } from '../../base/index.ts';
 

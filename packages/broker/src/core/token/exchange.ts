@@ -4,8 +4,8 @@
  * with its audit row, and respond. A step that fails throws an error. This ends the exchange, and http/route.ts records
  * the refusal in the audit log.
  */
-import { exchangeDigest, MeshpassError, type SessionResponse } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { exchangeDigest, MeshpassError, sha256Hex } from '@meshpass/identity';
+import type { SessionResponse } from '@meshpass/identity/wire';
 import { type Presenter, parseSubjectToken } from '../../attest/index.ts';
 import { type AuditEvent, annotateEvent, identityMembers } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';

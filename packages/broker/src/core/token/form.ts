@@ -1,6 +1,7 @@
 /** Parses the form parameters of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
-import { MAX_INITIAL_CSRS, MeshpassError } from '@meshpass/identity';
-import { isPlainText } from '@meshpass/identity/text';
+
+import { isPlainText, MeshpassError } from '@meshpass/identity';
+import { MAX_INITIAL_CSRS } from '@meshpass/identity/wire';
 import { MAX_PORT, MIN_FORWARDED_PORT } from '../../attest/index.ts';
 
 /** The maximum length of a proof, in characters. */

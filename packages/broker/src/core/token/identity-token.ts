@@ -3,7 +3,8 @@
  * the mesh, and ID tokens for other audiences.
  */
 import { ATTESTED_CLAIMS, claimsRequired } from '@meshpass/access';
-import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
+import { ID_TOKEN_TYPE, JWT_TOKEN_TYPE, MeshpassError } from '@meshpass/identity';
+import type { TokenResponse } from '@meshpass/identity/wire';
 import { type AuditEvent, annotateEvent, recordAllowed } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
 import type { SessionContext } from '../session/context.ts';

@@ -4,8 +4,7 @@
  * an envelope whose `event` field contains the event.
  * https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise
  */
-import { MeshpassError } from '@meshpass/identity';
-import { structuralCharacters } from '@meshpass/identity/jws/json';
+import { MeshpassError, structuralCharacters } from '@meshpass/identity';
 import { z } from 'zod';
 
 const text = z.string().min(1).max(255).optional().catch(undefined);

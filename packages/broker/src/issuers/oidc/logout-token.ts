@@ -1,7 +1,6 @@
 /** Verifies logout tokens, which issuers send when a user signs out (OpenID Connect Back-Channel Logout 1.0). */
 import { type Access, operatorClientOf, type TrustedIssuer } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MeshpassError, sha256Hex } from '@meshpass/identity';
 import type { JWTPayload } from 'jose';
 import type { AttestationResult } from '../attested.ts';
 import { nameOf, sidOf } from './person.ts';

@@ -1,7 +1,6 @@
 /** Attests workspaces by their ID tokens from configured OIDC issuers (OpenID Connect Core 3.1.3.7, RFC 8725). */
 import type { TrustedIssuer } from '@meshpass/access';
-import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { type Attestation, MeshpassError, type Proof, sha256Hex } from '@meshpass/identity';
 import type { JWTPayload } from 'jose';
 import { z } from 'zod';
 import type { AttestationResult } from '../attested.ts';

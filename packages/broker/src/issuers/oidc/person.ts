@@ -1,7 +1,6 @@
 /** Derives a user's subject and display name from the claims that their company's identity provider has issued. */
 import type { TrustedIssuer } from '@meshpass/access';
-import type { Attestation } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { type Attestation, sha256Hex } from '@meshpass/identity';
 import type { JWTPayload } from 'jose';
 
 /** The maximum length of `sub`, in ASCII characters (OpenID Connect Core section 2). */

@@ -2,8 +2,7 @@
  * Decodes a token before it is verified, in order to find the issuer that must have signed it. The size and nesting
  * depth of tokens are limited.
  */
-import { MeshpassError } from '@meshpass/identity';
-import { structuralCharacters } from '@meshpass/identity/jws/json';
+import { MeshpassError, structuralCharacters } from '@meshpass/identity';
 import { hasDuplicateMember } from '../../base/index.ts';
 
 export interface UnverifiedToken {

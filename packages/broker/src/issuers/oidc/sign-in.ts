@@ -6,7 +6,7 @@
  */
 import type { SignInClient, TrustedIssuer } from '@meshpass/access';
 import { MeshpassError, type SignIn } from '@meshpass/identity';
-import { signInNonce } from '@meshpass/identity/sign-in/wire';
+import { signInNonce } from '@meshpass/identity/sign-in';
 import type { JWTPayload } from 'jose';
 import { equalInConstantTime } from '../../base/index.ts';
 import type { AttestationResult } from '../attested.ts';

@@ -1,7 +1,6 @@
 /** Verifies that an ID token is valid for a given audience (OpenID Connect Core 3.1.3.7, RFC 8725). */
 import type { TrustedIssuer } from '@meshpass/access';
-import { MeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MeshpassError, sha256Hex } from '@meshpass/identity';
 import { errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
 import { printableClaims } from '../printable.ts';
 import type { IssuerKeys } from './issuer-keys.ts';

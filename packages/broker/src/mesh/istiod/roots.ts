@@ -4,8 +4,7 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { certificateValidity } from '@meshpass/identity/certificate-life';
+import { certificateValidity, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { type Log, readConfiguredFile } from '../../base/index.ts';
 import type { KubernetesWatch } from '../kubernetes/watch.ts';
 import { fingerprint, parseCertificates } from './verify-certificate.ts';

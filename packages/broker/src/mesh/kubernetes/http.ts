@@ -6,9 +6,7 @@
 import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { createSecureContext } from 'node:tls';
-import { MeshpassError } from '@meshpass/identity';
-import { createLineReader } from '@meshpass/identity/limits/lines';
-import { readBounded } from '@meshpass/identity/limits/read-bounded';
+import { createLineReader, MeshpassError, readBounded } from '@meshpass/identity';
 import { type KubernetesEndpoint, kubeconfigAccess, podAccess } from './access.ts';
 
 export interface KubernetesCall {

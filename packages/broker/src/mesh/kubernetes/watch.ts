@@ -3,8 +3,7 @@
  * version of that list. It lists the objects again if the server no longer has that version (410), or whenever the
  * local copy may be out of date (Kubernetes API concepts, "Efficient detection of changes").
  */
-import type { MeshpassError } from '@meshpass/identity';
-import { toMeshpassError } from '@meshpass/identity';
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { pause } from '../../base/index.ts';
 import { backoff } from '../backoff.ts';
 import type { KubernetesHttp } from './http.ts';

@@ -6,8 +6,7 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Access, loadAccess } from '@meshpass/access';
-import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { type MeshpassError, sha256Hex, toMeshpassError } from '@meshpass/identity';
 
 /** The texts of an access file and its includes, keyed by the path used in `include`. */
 export interface AccessTexts {

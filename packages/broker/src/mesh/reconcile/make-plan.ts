@@ -11,8 +11,7 @@ import {
   type Manifest,
   reachableServices,
 } from '@meshpass/access';
-import { toMeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { sha256Hex, toMeshpassError } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import type { ClusterView } from './cluster-view.ts';
 

@@ -12,8 +12,7 @@ import {
   namespacesGranted,
 } from '@meshpass/access';
 import { accessChanges } from '@meshpass/analysis/plan';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { MeshpassError, sha256Hex, toMeshpassError } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import type { Log } from '../../base/index.ts';
 import { isNamespaceTerminating, toPermanentError } from '../kubernetes/http.ts';

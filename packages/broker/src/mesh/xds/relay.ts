@@ -4,7 +4,7 @@
  * Streams and configurations that are no longer used are dropped after a while.
  */
 
-import { grantSet } from '@meshpass/identity/channel/statement';
+import { grantSet } from '@meshpass/identity/channel';
 import type { MeshState } from '../reconcile/connect-mesh.ts';
 import type { RelaySource } from './follow-grant.ts';
 import { type GrantState, openGrantStream } from './grant-state.ts';

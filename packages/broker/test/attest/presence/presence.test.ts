@@ -1,6 +1,7 @@
 /** A token and a name are not enough: a client with a Codespace's proof must answer from within the Codespace. */
 import type { RequestListener } from 'node:http';
-import { createPresenceProof, dpopThumbprint, type MeshpassError, type PresenceChallenge } from '@meshpass/identity';
+import { createPresenceProof, dpopThumbprint, type MeshpassError } from '@meshpass/identity';
+import type { PresenceChallenge } from '@meshpass/identity/wire';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Attestor } from '../../../src/attest/attest.ts';

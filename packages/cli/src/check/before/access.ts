@@ -5,7 +5,7 @@
 import { type Access, type AccessFileProblem, checkKnownRoles, formatPlace } from '@meshpass/access';
 import { meshOf, type ResolvedTarget, resolveAccess } from '@meshpass/access/compile';
 import { whyNotGrantable } from '@meshpass/analysis/evaluate';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import {
   findMeshConfig,
   isCaptured,

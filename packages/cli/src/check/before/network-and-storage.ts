@@ -3,7 +3,7 @@
  * plugin that enforces NetworkPolicies.
  */
 
-import { pageUrl } from '@meshpass/identity/documentation/url';
+import { pageUrl } from '@meshpass/identity';
 import { type Finding, type Findings, misconfigured, ok, skipped, unknown, warning } from '../../diagnosis/finding.ts';
 import { resolveHost } from '../../diagnosis/tls.ts';
 import type { ChartValues } from '../../input/chart-values.ts';

@@ -7,7 +7,7 @@ import { fileSink, readKnownCheckpoints } from '@meshpass/broker/audit/checkpoin
 import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
 import { type Survey, surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
 import { openStore } from '@meshpass/broker/store/open';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { type Answer, printAnswer } from '../../command/outcome.ts';

@@ -3,10 +3,10 @@ import { createWriteStream, existsSync, openSync, type WriteStream } from 'node:
 import { pipeline } from 'node:stream/promises';
 import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/checkpoint/note';
 import { type AuditExport, readExport } from '@meshpass/broker/audit/export/export';
-import type { Gap } from '@meshpass/broker/audit/export/gaps';
 import { ocsfEvents } from '@meshpass/broker/audit/export/ocsf';
+import type { Gap } from '@meshpass/broker/audit/export/verify';
 import { type Report, verifyExport } from '@meshpass/broker/audit/export/verify';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
 import { EXIT } from '../../command/outcome.ts';

@@ -1,8 +1,7 @@
 /** Defines the operator commands for the broker's audit log that do not verify the log locally. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { SealedRow } from '@meshpass/broker/audit/log/chain';
-import { MeshpassError } from '@meshpass/identity/error';
-import { plainText } from '@meshpass/identity/text';
+import { MeshpassError, plainText } from '@meshpass/identity';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle, wholeNumber } from '../../command/flag.ts';
 import type { Answer } from '../../command/outcome.ts';

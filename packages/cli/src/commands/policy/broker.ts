@@ -7,7 +7,7 @@ import { basename, dirname, relative } from 'node:path';
 import { loadAccess } from '@meshpass/access';
 import { requestActionsToken } from '@meshpass/agent/session/actions-token';
 import { type Plan, refusals } from '@meshpass/analysis/plan';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../../command/define.ts';
 import { argument, type OptionsOf, parseWholeNumber, text, toggle } from '../../command/flag.ts';
 import { EXIT, type ExitCode, printAnswer, printLines } from '../../command/outcome.ts';

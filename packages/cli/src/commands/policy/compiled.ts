@@ -5,7 +5,7 @@ import { compile, formatManifests, loadAccess } from '@meshpass/access';
 import { meshOf } from '@meshpass/access/compile';
 import { planChange } from '@meshpass/analysis/plan';
 import { formatJunit, readSuite, runSuites, type SuiteResult } from '@meshpass/analysis/suite';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { defineCommand } from '../../command/define.ts';
 import { list, type OptionsOf, text, variadicArgument, wholeNumber } from '../../command/flag.ts';
 import { type Answer, printAnswer, printErrorLines } from '../../command/outcome.ts';

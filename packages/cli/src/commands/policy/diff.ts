@@ -8,7 +8,7 @@ import {
   type OutsideComparison,
   type OutsideDecision,
 } from '@meshpass/analysis/diff';
-import { terminalText } from '@meshpass/identity/text';
+import { terminalText } from '@meshpass/identity';
 import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { argument, choice, list, type OptionsOf, toggle } from '../../command/flag.ts';

@@ -11,7 +11,7 @@ import {
   printText,
   SEVERITIES,
 } from '@meshpass/analysis/lint';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';

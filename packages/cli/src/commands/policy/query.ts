@@ -18,7 +18,7 @@ import {
   type Reacher,
   whoCan,
 } from '@meshpass/analysis/evaluate';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity';
 import { type MeshView, viewMesh } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { argument, type OptionsOf, text } from '../../command/flag.ts';

@@ -6,10 +6,8 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Access, ApprovalWebhook } from '@meshpass/access';
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type Attestation, isPlainText, MeshpassError, sha256Hex } from '@meshpass/identity';
 import { ApprovalAnswerBody, ApprovalId, ApprovalReviewBody } from '@meshpass/identity/approval';
-import { sha256Hex } from '@meshpass/identity/hash';
-import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { parseGithubResponse, type ReadGithub } from '../../../attest/index.ts';
 import { timestamp, toUnixSeconds } from '../../../base/index.ts';

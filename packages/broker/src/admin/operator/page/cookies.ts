@@ -5,7 +5,7 @@
  */
 import { createHash, createHmac } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { sha256Hex } from '@meshpass/identity/hash';
+import { sha256Hex } from '@meshpass/identity';
 import { parse, serialize } from 'hono/utils/cookie';
 
 /** The name of the operator session cookie. */

@@ -8,7 +8,8 @@
  * which never occur on a TCP port. compile/http-rules.ts relies on the same fact.
  */
 import { type Access, connectionsTo, type Manifest } from '@meshpass/access';
-import { grantNamespace, type ReachableService } from '@meshpass/identity';
+import { grantNamespace } from '@meshpass/identity';
+import type { ReachableService } from '@meshpass/identity/wire';
 import type { ListedObject } from '../../kubernetes/kubernetes.ts';
 import { createDenyPolicies, type DenyPoliciesOptions, denyPolicy } from './deny-policy.ts';
 

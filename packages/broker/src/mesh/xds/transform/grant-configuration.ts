@@ -48,7 +48,7 @@ function inOrder(resources: ReadonlyMap<string, Any>): readonly (readonly [strin
 
 // Counts the parts of istiod's resources that are withheld from workspaces.
 
-interface LeftOutCount {
+export interface LeftOutCount {
   /** The part that was left out, as a type URL, a field name or a short reason. */
   readonly what: string;
   /** The kind of resource that it was left out of, such as `Listener`. */

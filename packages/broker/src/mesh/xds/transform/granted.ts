@@ -1,6 +1,6 @@
 /** The services of a grant in the form that the transformation needs. */
 import type { GrantedPort } from '@meshpass/access';
-import type { ReachableService } from '@meshpass/identity';
+import type { ReachableService } from '@meshpass/identity/wire';
 import { parseClusterName } from './resources.ts';
 
 export interface GrantedService

@@ -3,9 +3,9 @@
  * See docs/identity/sign-in.md.
  */
 import { z } from 'zod';
-import { sha256Base64url } from '../hash.ts';
-import { text, unixSeconds } from '../schema/fields.ts';
-import { isPlainText } from '../text.ts';
+import { sha256Base64url } from './hash.ts';
+import { text, unixSeconds } from './schema/fields.ts';
+import { isPlainText } from './text.ts';
 
 const name = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/);
 const httpsUrl = z.url().max(2_048).refine(isPlainText);

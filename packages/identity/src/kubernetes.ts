@@ -1,8 +1,8 @@
 /** Messages about the Kubernetes API that the broker and an agent exchange. */
 import { z } from 'zod';
-import { compactJws, MAX_GRANTS, unixSeconds } from '../schema/fields.ts';
-import { isDnsLabel } from '../spiffe.ts';
-import { PEM_CERTIFICATES } from '../text.ts';
+import { compactJws, MAX_GRANTS, unixSeconds } from './schema/fields.ts';
+import { isDnsLabel } from './spiffe.ts';
+import { PEM_CERTIFICATES } from './text.ts';
 
 /**
  * The maximum number of namespaces per grant that are sent to an agent. The agent uses them in kubeconfig contexts and
