@@ -77,9 +77,12 @@ const START_PATIENCE_MS = 120_000;
 function createEngine(dir: string, file: URL) {
   const turns: KeyedMutex = new Map();
   let thread: ReturnType<typeof startThread> | undefined;
+  let closed = false;
   return {
     send: (command: EngineCommand) =>
       runExclusive(turns, dir, async () => {
+        // Another process may own the directory by now, so a closed engine must not start again.
+        if (closed) throw new MeshpassError('store_unavailable', 'The embedded store has been closed.');
         if (thread && !thread.alive()) {
           // Wait until the old thread has exited, because two engines would corrupt the directory.
           await thread.ended;
@@ -88,10 +91,14 @@ function createEngine(dir: string, file: URL) {
         thread ??= startThread(dir, file);
         return await thread.send(command);
       }),
+    /** Closes the engine after the current command. Commands that are still waiting fail. */
     close: async () => {
-      // Failing to close is no worse than a crash, because acknowledged writes are already on disk.
-      if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
-      await thread?.end();
+      closed = true;
+      await runExclusive(turns, dir, async () => {
+        // Failing to close is no worse than a crash, because acknowledged writes are already on disk.
+        if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
+        await thread?.end();
+      });
     },
   };
 }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { sql } from 'kysely';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { UPSERT_REQUESTS } from '../../src/admin/approval/rows.ts';
@@ -325,6 +326,15 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
       expect(statSync(join(dir, 'meshpass-lock.sqlite')).mode & 0o777).toBe(0o600);
       store = await openStore(options);
       expect(store.epoch).toBeGreaterThan(epoch);
+    });
+
+    it('answers the current statement before it closes, and refuses those that are still waiting', async () => {
+      const current = sql`select pg_sleep(0.2)`.execute(store.db);
+      const waiting = codeOf(sql`select 1`.execute(store.db));
+      await setTimeout(50);
+      await Promise.all([store.close(), expect(current).resolves.toBeDefined()]);
+      expect(await waiting).toBe('store_unavailable');
+      store = await openStore(options);
     });
 
     it.skipIf(process.getuid?.() === 0)('is not opened if the file of the lock cannot be written', async () => {
