@@ -86,6 +86,8 @@ export function createMemberWatch(sessions: SessionContext) {
     listed?: Listed,
   ): Promise<boolean> => {
     const lost = await lostMemberships(read, live, organization, endsWithout(live, organization, trusted), listed);
+    // If the session has ended since the query was sent, the answer says nothing about a later session of the developer.
+    if (live.ended) return true;
     if (lost.length === 0) return false;
     const hasLeft = lost.some(({ kind }) => kind === 'member');
     loseFacts(sessions, live, lost, hasLeft ? { cause: 'membership_lost', detail: { left: organization } } : undefined);
