@@ -32,8 +32,11 @@ export const ControlRequest = z.discriminatedUnion('command', [
     command: z.literal('explain'),
     call: z.object({ host: text, port: z.number(), method: text, path: text, headers: z.record(text, text) }),
   }),
-  /** Lists what this session may request and answer. `own` only lists the session's own requests. */
-  z.object({ command: z.literal('approvals'), scope: z.literal('own').optional() }),
+  /**
+   * Lists what this session may request and answer. `own` only lists the session's own requests. Other members are
+   * rejected, because earlier versions of `meshpass` also sent changes with this command.
+   */
+  z.strictObject({ command: z.literal('approvals'), scope: z.literal('own').optional() }),
   /** Sends a change to the broker, which validates its content (see `ApprovalsChange`). */
   z.object({
     command: z.literal('approvals-change'),

@@ -1,6 +1,6 @@
 /** Validation of the agent's configuration before anything starts. */
 import { expect, test } from 'vitest';
-import { agentConfig } from '../src/control/config.ts';
+import { agentConfig } from '../../src/control/config.ts';
 
 const broker = { broker: 'https://broker.example.com' };
 

@@ -17,9 +17,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { createPrivateDirectory, openPrivateLog } from '../src/control/own-files.ts';
-import { launchAgent } from '../src/process/launch.ts';
-import { surroundingsOfAgent } from './world.ts';
+import { createPrivateDirectory, openPrivateLog } from '../../src/control/own-files.ts';
+import { launchAgent } from '../../src/process/launch.ts';
+import { surroundingsOfAgent } from '../world.ts';
 
 const SOMEBODY_ELSE = 65_534;
 const modeOf = (path: string) => statSync(path).mode & 0o777;
