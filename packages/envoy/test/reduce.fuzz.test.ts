@@ -7,7 +7,7 @@ import { EXPECTED, relayed } from './relayed.ts';
 
 const SEED = Number(process.env.MESHPASS_FUZZ_SEED ?? 11);
 const CASES = Number(process.env.MESHPASS_FUZZ_CASES ?? 5_000);
-/** Refusals for the configuration as a whole (src/whole.ts), which no reduction of a single resource can avoid. */
+/** Refusals by checkResourceReferences() (src/check.ts), which no reduction of a single resource can avoid. */
 const AS_A_WHOLE = /^(route configuration|internal listener) ".*" is missing$|^another resource already has this name$/;
 
 it('a reduced resource is never refused for a type, a field or a value, however it was mutated', () => {
