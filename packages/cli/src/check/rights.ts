@@ -1,9 +1,7 @@
 /**
- * Checks the permissions of the broker's ServiceAccount. It must have all the permissions that it needs, and none that
- * are dangerous.
+ * Checks the permissions of the broker's ServiceAccount, which must have all that it needs and none that are dangerous,
+ * and those of the user who installs the chart.
  */
-
-import { pageUrl } from '@meshpass/identity';
 import { type Finding, type Findings, misconfigured, ok, unknown, warning } from '../diagnosis/finding.ts';
 import { type CheckContext, read } from './context.ts';
 
@@ -214,7 +212,7 @@ export async function checkLeftovers({ http, namespace }: CheckContext): Promise
   );
 }
 
-// Checks whether the current user may install the chart, and whether Meshpass is already installed in the cluster.
+// Checks whether the current user may install the chart.
 
 const RBAC = 'rbac.authorization.k8s.io';
 const created = (
@@ -268,20 +266,5 @@ export async function checkInstallPermissions(context: CheckContext): Promise<Fi
   return unknown(`${says}, but cannot escalate roles, so it must itself have the broker's permissions.`, {
     seen,
     next: 'Install as an administrator, or dry-run the objects: helm template ... | kubectl apply --dry-run=server --filename -',
-  });
-}
-
-/** Checks whether the broker's ClusterRoleBinding already exists. Its name does not depend on the release namespace. */
-export async function checkRelease({ http, namespace }: CheckContext): Promise<Finding> {
-  const binding = await read(http, `/apis/${RBAC}/v1/clusterrolebindings/meshpass-broker`);
-  const seen = 'kubectl get clusterrolebinding meshpass-broker -o yaml';
-  if (!binding) return ok('Meshpass is not installed.', seen);
-  const other: string = binding.subjects?.[0]?.namespace ?? 'an unknown namespace';
-  const version = binding.metadata.labels?.['app.kubernetes.io/version'] ?? '(unknown version)';
-  if (other === namespace) return ok(`Meshpass ${version} is installed in ${namespace}: this is an upgrade.`, seen);
-  return misconfigured(`Meshpass ${version} is already installed in ${other}; a cluster can have only one.`, {
-    seen,
-    next: `Pass its namespace as --namespace to upgrade it, or remove it: ${pageUrl('docs/install/removal.md')}.`,
-    command: `helm list --all-namespaces --filter meshpass`,
   });
 }

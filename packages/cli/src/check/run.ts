@@ -12,8 +12,8 @@ import type { CheckContext, Installation } from './context.ts';
 import { checkIstiod, checkIstioVersion, checkRoots } from './istiod.ts';
 import { checkKubectl } from './kubectl.ts';
 import { checkAdmissionPolicies, checkGateway, checkKubernetes } from './objects.ts';
-import { checkBrokerPermissions, checkInstallPermissions, checkLeftovers, checkRelease } from './rights.ts';
-import { checkWorkloads } from './workloads.ts';
+import { checkBrokerPermissions, checkInstallPermissions, checkLeftovers } from './rights.ts';
+import { checkRelease, checkWorkloads } from './workloads.ts';
 
 export interface CheckOptions {
   /** Without a client for the cluster, only the checks outside the cluster run. */

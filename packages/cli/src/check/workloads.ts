@@ -1,5 +1,8 @@
-/** Checks that the chart's Deployments exist and are running. If their Pods are not ready, it finds out why. */
-import { plainText } from '@meshpass/identity';
+/**
+ * Checks that the chart's Deployments exist and are running. If their Pods are not ready, it finds out why. Before an
+ * installation, checks whether Meshpass is already installed.
+ */
+import { pageUrl, plainText } from '@meshpass/identity';
 import { type Finding, misconfigured, ok } from '../diagnosis/finding.ts';
 import { type CheckContext, list, read, type Seen } from './context.ts';
 
@@ -18,6 +21,21 @@ export async function checkWorkloads(context: CheckContext): Promise<readonly Fi
       return deployment ? await judge(context, part, deployment) : missing(namespace, name);
     }),
   );
+}
+
+/** Checks whether the broker's ClusterRoleBinding already exists. Its name does not depend on the release namespace. */
+export async function checkRelease({ http, namespace }: CheckContext): Promise<Finding> {
+  const binding = await read(http, '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/meshpass-broker');
+  const seen = 'kubectl get clusterrolebinding meshpass-broker -o yaml';
+  if (!binding) return ok('Meshpass is not installed.', seen);
+  const other: string = binding.subjects?.[0]?.namespace ?? 'an unknown namespace';
+  const version = binding.metadata.labels?.['app.kubernetes.io/version'] ?? '(unknown version)';
+  if (other === namespace) return ok(`Meshpass ${version} is installed in ${namespace}: this is an upgrade.`, seen);
+  return misconfigured(`Meshpass ${version} is already installed in ${other}; a cluster can have only one.`, {
+    seen,
+    next: `Pass its namespace as --namespace to upgrade it, or remove it: ${pageUrl('docs/install/removal.md')}.`,
+    command: `helm list --all-namespaces --filter meshpass`,
+  });
 }
 
 function missing(namespace: string, name: string): Finding {
