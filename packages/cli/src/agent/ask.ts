@@ -1,4 +1,4 @@
-/** Sends requests to the agent that is running in this workspace. */
+/** Sends requests to the agent that is running in this workspace, and formats its sign-ins. */
 import { runtimeDirectory, sendControlRequest } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ApprovalsChange, ControlRequest } from '@meshpass/agent/control-request';

@@ -11,7 +11,13 @@ import type { ReachableService } from '@meshpass/identity/wire';
 import { didYouMean, isTemplate } from '@meshpass/istio';
 import { quoteShellWord } from '../diagnosis/shell-word.ts';
 import { formatWantedCall, type WantedCall } from './call.ts';
-import { evaluateForCaller, findTargets, sessionAccess, UnknownOperationError, withoutClaims } from './judge.ts';
+import {
+  evaluateForCaller,
+  findTargets,
+  sessionAccess,
+  UnknownOperationError,
+  withoutClaims,
+} from './evaluate-for-caller.ts';
 
 type Verdict = 'allowed' | 'refused' | 'unknown';
 

@@ -22,7 +22,6 @@ import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { withFlagName } from '../input/text-file.ts';
 import { formatWantedCall, type WantedCall } from './call.ts';
-import { meets } from './explain-call.ts';
 import {
   type CallDestination,
   clusterDomainOf,
@@ -31,7 +30,8 @@ import {
   isOfService,
   sessionMesh,
   sessionSettings,
-} from './judge.ts';
+} from './evaluate-for-caller.ts';
+import { meets } from './explain-call.ts';
 
 /**
  * The access file of a local checkout, including the contents of all its files. This makes it possible to change one of

@@ -1,6 +1,7 @@
 /**
  * Decides whether the guard and the rules of a single grant allow a call. To do so, it compiles the grant and runs the
- * evaluator that `meshpass policy can-i` uses.
+ * evaluator that `meshpass policy can-i` uses. Without an access file, the grant is built from the broker's answer about
+ * the session.
  */
 import type { Access, ClaimValues, Grant, GrantTarget, Operation } from '@meshpass/access';
 import type { ExplainResponse } from '@meshpass/agent/explain/answer';
