@@ -145,8 +145,8 @@ interface Sum {
 /**
  * Sums up the decisions of a session that exceed its share of the queue, by outcome and code. Decisions that reached a
  * target are also grouped by grant and target, so that a busy session cannot hide which targets it has reached.
- * Refusals are not, because their target is chosen by the client. There are only a few outcomes and codes, so a client cannot create many
- * sums.
+ * Refusals are not, because their target is chosen by the client. There are only a few outcomes and codes, so a client
+ * cannot create many sums.
  */
 function createDecisionSums() {
   const held = new Map<string, Map<string, Sum>>();

@@ -1,6 +1,6 @@
 /**
- * Checks who the client is and whether its session may reach the target. The checks are repeated at every step, because a session may have
- * ended in the meantime.
+ * Checks who the client is and whether its session may reach the target. The checks are repeated at every step, because
+ * a session may have ended in the meantime.
  */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';

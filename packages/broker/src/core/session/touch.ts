@@ -1,8 +1,8 @@
 /**
  * Compares a live session with what it is currently entitled to, and removes any access beyond that. Code that detects
  * the cause of a loss (a new access file, an ended sign-in, an expired limit) updates the corresponding fact and calls
- * touch(), unless the cause ends the whole session. Losses at GitHub are reported by loseFacts(). Sessions only lose grants here. They
- * gain grants in widen.ts.
+ * touch(), unless the cause ends the whole session. Losses at GitHub are reported by loseFacts(). Sessions only lose
+ * grants here. They gain grants in widen.ts.
  */
 import type { Access } from '@meshpass/access';
 import { type Fact, withoutFacts } from '../../attest/index.ts';
