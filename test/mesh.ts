@@ -1,5 +1,5 @@
 /** The whole data path for a test file: the lab that all of them share, and a Meshpass of its own on it. */
-import type { Answer } from '@meshpass/cli/broker/ask';
+import type { Answer } from '@meshpass/cli/broker/request';
 import { RELAY_ACCOUNT } from '@meshpass/identity';
 import { upLab } from '@meshpass/lab';
 import { type AdversarialClient, startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';

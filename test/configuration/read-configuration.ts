@@ -1,7 +1,7 @@
 /** An answer of `GET /session/configuration`, in the forms that tests compare. */
 import { fromBinary, type JsonObject } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
-import type { Answer } from '@meshpass/cli/broker/ask';
+import type { Answer } from '@meshpass/cli/broker/request';
 import { toProtoJson, unpack } from '@meshpass/envoy';
 import { parseJws } from '@meshpass/identity';
 import { CONFIGURATION_HEADER, ConfigurationStatement } from '@meshpass/identity/channel';

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Answer } from '@meshpass/cli/broker/ask';
+import type { Answer } from '@meshpass/cli/broker/request';
 import { checkConfiguration } from '@meshpass/envoy';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { KubeObject } from '@meshpass/lab/kubernetes';

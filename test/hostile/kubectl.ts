@@ -1,6 +1,6 @@
 /** The way of kubectl: tokens for the API server at the broker, and the API server as a target of the edge. */
 import { randomUUID } from 'node:crypto';
-import type { Answer } from '@meshpass/cli/broker/ask';
+import type { Answer } from '@meshpass/cli/broker/request';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { InvalidProof } from '@meshpass/lab/adversarial-client/invalid-proofs';
 import { enrolled, ORDERS } from '../mesh.ts';

@@ -2,7 +2,7 @@
  * Proofs of a Codespace that the broker must refuse: tokens of other kinds and other Codespaces, and any server that answers its
  * challenge instead of the agent that made the exchange. Everything goes through real TLS to the played port forwarding.
  */
-import type { Answer } from '@meshpass/cli/broker/ask';
+import type { Answer } from '@meshpass/cli/broker/request';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { InvalidPresence } from '@meshpass/lab/adversarial-client/invalid-presence';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';

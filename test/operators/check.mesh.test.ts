@@ -1,9 +1,9 @@
 /** `meshpass check` against a real cluster in which things are broken on purpose. */
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp, type KubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
+import { checkAdmissionPolicies, checkGateway, checkKubernetes } from '@meshpass/cli/check/admission-and-gateway';
 import type { CheckContext } from '@meshpass/cli/check/context';
 import { checkRoots } from '@meshpass/cli/check/istiod';
-import { checkAdmissionPolicies, checkGateway, checkKubernetes } from '@meshpass/cli/check/objects';
 import { checkBrokerPermissions } from '@meshpass/cli/check/rights';
 import { runChecks } from '@meshpass/cli/check/run';
 import { checkWorkloads } from '@meshpass/cli/check/workloads';

@@ -1,5 +1,5 @@
 /** Drives an adversarial client on a host of the lab from a test or the quickstart. */
-import type { Answer } from '@meshpass/cli/broker/ask';
+import type { Answer } from '@meshpass/cli/broker/request';
 import type { TunnelReport, TunnelRequest } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';
 import { startOrdered } from '../ordered-process.ts';

@@ -1,7 +1,7 @@
 /** Broker requests of an adversarial client. It sends what it is told to, and returns every response unchanged. Lab only. */
 import { generateKeyPairSync } from 'node:crypto';
 import { type Svid as AgentSvid, generateDpopKey } from '@meshpass/agent/session/enrol';
-import { type Answer, ask } from '@meshpass/cli/broker/ask';
+import { type Answer, ask } from '@meshpass/cli/broker/request';
 import type { TunnelCredentials } from '@meshpass/cli/drill/tunnel';
 import { createCsr, type DpopKey } from '@meshpass/identity';
 import type { StatementKey } from '@meshpass/identity/channel';

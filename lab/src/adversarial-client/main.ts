@@ -4,7 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
-import { ask } from '@meshpass/cli/broker/ask';
+import { ask } from '@meshpass/cli/broker/request';
 import { renewLease } from '@meshpass/cli/drill/session';
 import {
   openTunnel,

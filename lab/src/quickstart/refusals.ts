@@ -1,5 +1,5 @@
 /** Calls that are not granted, and the part that refuses each. An adversarial client makes calls that an agent never would. */
-import type { Answer } from '@meshpass/cli/broker/ask';
+import type { Answer } from '@meshpass/cli/broker/request';
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
 import { startAdversarialClient } from '../adversarial-client/drive.ts';
 import { expectThat, type Scene } from './scene.ts';

@@ -1,4 +1,4 @@
-export * from './broker/ask-broker.ts';
+export * from './broker/client.ts';
 export * from './broker/decision-queue.ts';
 export * from './broker/follow.ts';
 export type { ControlBroker } from './control/hub.ts';

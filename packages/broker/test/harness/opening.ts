@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import type { CollectChanges } from '../../src/audit/log/unit.ts';
-import { OPEN_SESSIONS } from '../../src/core/statements.ts';
+import { OPEN_SESSIONS } from '../../src/core/session-sql.ts';
 
 /** @param id of the session; its token hash is the same @param workspace its key */
 export function openingOf(id: string, workspace = id): CollectChanges {

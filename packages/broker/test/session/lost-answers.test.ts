@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { UPSERT_REQUESTS } from '../../src/admin/approval/rows.ts';
-import { DENY_PRINCIPALS, OPEN_SESSIONS, SET_SIGN_INS } from '../../src/core/statements.ts';
+import { DENY_PRINCIPALS, OPEN_SESSIONS, SET_SIGN_INS } from '../../src/core/session-sql.ts';
 import { openStore } from '../../src/store/open.ts';
 import {
   asSession,

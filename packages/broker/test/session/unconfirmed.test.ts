@@ -5,7 +5,7 @@ import type { EdgeEvent } from '@meshpass/identity/channel';
 import { ServicesResponse } from '@meshpass/identity/wire';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { UPSERT_REQUESTS } from '../../src/admin/approval/rows.ts';
-import { REVOKE_PRINCIPALS } from '../../src/core/statements.ts';
+import { REVOKE_PRINCIPALS } from '../../src/core/session-sql.ts';
 import { openStore } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
 import {

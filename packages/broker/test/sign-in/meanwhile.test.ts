@@ -2,7 +2,7 @@
 import { authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import type { Unit } from '../../src/audit/log/unit.ts';
-import { SET_SIGN_INS } from '../../src/core/statements.ts';
+import { SET_SIGN_INS } from '../../src/core/session-sql.ts';
 import type { BrokerParts } from '../../src/start/serve.ts';
 import { type Answer, type Enrolled, type Harness, renewLease, startHarness } from '../harness/broker.ts';
 import { journalVia, rowsFor } from '../harness/journal.ts';

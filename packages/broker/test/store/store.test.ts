@@ -14,7 +14,7 @@ import type { AuditRow } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { APPEND_ROWS, CONSUME_PROOFS } from '../../src/audit/log/statements.ts';
 import type { CollectChanges } from '../../src/audit/log/unit.ts';
-import { ADD_PRINCIPALS, OPEN_SESSIONS, RECORD_EXPIRY } from '../../src/core/statements.ts';
+import { ADD_PRINCIPALS, OPEN_SESSIONS, RECORD_EXPIRY } from '../../src/core/session-sql.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
 import { openingOf, openingRow } from '../harness/opening.ts';

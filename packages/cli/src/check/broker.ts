@@ -1,7 +1,7 @@
 /** Checks the readiness report of the broker. */
 import { MeshpassError, pageUrl } from '@meshpass/identity';
 import { z } from 'zod';
-import { ask } from '../broker/ask.ts';
+import { ask } from '../broker/request.ts';
 import { type Finding, type Findings, failed, misconfigured, ok, warning } from '../diagnosis/finding.ts';
 
 /**

@@ -4,6 +4,7 @@ import type { HostPort } from '../command/flag.ts';
 import { type Finding, type Findings, skipped } from '../diagnosis/finding.ts';
 import { type Check, type CheckedFinding, diagnose } from '../diagnosis/run.ts';
 import type { ChartValues } from '../input/chart-values.ts';
+import { checkAdmissionPolicies, checkGateway, checkKubernetes } from './admission-and-gateway.ts';
 import { checkAccess } from './before/access.ts';
 import { checkLoadBalancer, checkNetworkPolicy, checkPublicNames, checkStorage } from './before/network-and-storage.ts';
 import { checkBroker } from './broker.ts';
@@ -11,7 +12,6 @@ import { checkIssuedCertificates, checkPublicAddress } from './certificates.ts';
 import type { CheckContext, Installation } from './context.ts';
 import { checkIstiod, checkIstioVersion, checkRoots } from './istiod.ts';
 import { checkKubectl } from './kubectl.ts';
-import { checkAdmissionPolicies, checkGateway, checkKubernetes } from './objects.ts';
 import { checkBrokerPermissions, checkInstallPermissions, checkLeftovers } from './rights.ts';
 import { checkRelease, checkWorkloads } from './workloads.ts';
 

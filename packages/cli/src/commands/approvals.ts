@@ -4,7 +4,7 @@ import { isAgentRunning, runtimeDirectory } from '@meshpass/agent/control/contro
 import type { ApprovalsAnswer } from '@meshpass/agent/control-request';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
-import { changeApproval, fetchAgentStatus, listApprovals } from '../agent/ask.ts';
+import { changeApproval, fetchAgentStatus, listApprovals } from '../agent/requests.ts';
 import { formatApprovalsOverview, formatRequest, readRequestId, requestAnswer } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { argument, duration, nonBlankText, type OptionsOf, text, toggle } from '../command/flag.ts';

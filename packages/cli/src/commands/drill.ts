@@ -13,7 +13,7 @@ import {
   failedRows,
 } from '@meshpass/identity/drill-report';
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
-import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
+import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/request.ts';
 import { defineCommand } from '../command/define.ts';
 import { address, choice, list, type OptionsOf, parseHostPort, text, toggle, wholeNumber } from '../command/flag.ts';
 import { type Answer, EXIT, printErrorLines } from '../command/outcome.ts';
@@ -23,7 +23,7 @@ import { openCluster } from '../drill/cluster.ts';
 import type { InClusterAddresses } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
 import { formatDrillReport } from '../drill/table.ts';
-import { readTextFile } from '../input/text-file.ts';
+import { readTextFile } from '../input/files.ts';
 import { SessionFile } from '../login/session-file.ts';
 import { createOperatorClient } from '../operator/client.ts';
 

@@ -7,7 +7,7 @@ import {
   listMissingSignIns,
   listRequestableGrants,
   requestLocalAgent,
-} from '../agent/ask.ts';
+} from '../agent/requests.ts';
 import { formatRequestableGrants, opensPort } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { list, type OptionsOf, text, toggle, variadicArgument } from '../command/flag.ts';

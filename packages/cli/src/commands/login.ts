@@ -1,13 +1,18 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { dpopKey, dpopThumbprint, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { z } from 'zod';
-import { createDpopAuthenticator, createSender, type OperatorEndpoint, type ResponseBody } from '../broker/send.ts';
+import {
+  createDpopAuthenticator,
+  createSender,
+  type OperatorEndpoint,
+  type ResponseBody,
+} from '../broker/operator-requests.ts';
 import { openBrowser } from '../browser/redirect.ts';
 import { defineCommand } from '../command/define.ts';
 import { negatedFlag, type OptionsOf, port, text, toggle } from '../command/flag.ts';
 import { type Answer, printErrorLines } from '../command/outcome.ts';
 import { operatorFlags, output, STATE_ENV, TOKEN_ENV } from '../command/shared-flags.ts';
-import { readTextFile } from '../input/text-file.ts';
+import { readTextFile } from '../input/files.ts';
 import { OPERATOR_TOKEN, SessionFile, type StoredRefreshToken } from '../login/session-file.ts';
 import { type Issuer, revokeRefreshToken, signInWithBrowser, signInWithDevice, type Tokens } from '../login/tokens.ts';
 import { createOperatorClient } from '../operator/client.ts';

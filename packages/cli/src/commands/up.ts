@@ -2,7 +2,7 @@ import { isSea } from 'node:sea';
 import { agentConfig } from '@meshpass/agent/control/config';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import { launchAgent } from '@meshpass/agent/process/launch';
-import { listRequestableGrants, printPrompt } from '../agent/ask.ts';
+import { listRequestableGrants, printPrompt } from '../agent/requests.ts';
 import { formatRequestableGrants } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { negatedFlag, type OptionsOf, text, toggle, wholeNumber, withEnvironmentVariables } from '../command/flag.ts';

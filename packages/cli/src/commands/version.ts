@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { readCa } from '@meshpass/agent/control/config';
 import { isPlainText, pageUrl, toMeshpassError, VERSION } from '@meshpass/identity';
-import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
+import { fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/request.ts';
 import { defineCommand } from '../command/define.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';

@@ -6,7 +6,13 @@ import type { KubernetesCredential } from '@meshpass/agent/kubernetes/workspace-
 import { down } from '@meshpass/agent/process/down';
 import { envFileLines, formatShellExports } from '@meshpass/agent/proxy/environment';
 import type { SignInPrompt } from '@meshpass/agent/sign-in/device-flow';
-import { fetchAgentStatus, formatSignIn, listRequestableGrants, printPrompt, requestLocalAgent } from '../agent/ask.ts';
+import {
+  fetchAgentStatus,
+  formatSignIn,
+  listRequestableGrants,
+  printPrompt,
+  requestLocalAgent,
+} from '../agent/requests.ts';
 import { formatRequestableGrants } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { text, toggle } from '../command/flag.ts';

@@ -6,7 +6,7 @@ import type { KubernetesCredential } from '@meshpass/agent/kubernetes/workspace-
 import { discoverProofSource, type ProofSource } from '@meshpass/agent/session/discover';
 import { KUBERNETES_API, MeshpassError, type Proof, pageUrl, toMeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { ask, fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/ask.ts';
+import { ask, fetchFromBroker, notBrokerError, parseBrokerUrl } from '../broker/request.ts';
 import { type Finding, failed, ok, skipped } from '../diagnosis/finding.ts';
 import { type Check, type CheckedFinding, diagnose } from '../diagnosis/run.ts';
 import { performTlsHandshake, resolveHost, tlsAdviceFor } from '../diagnosis/tls.ts';

@@ -20,7 +20,7 @@ import type { RouteAnswer } from '@meshpass/agent/explain/route';
 import { applyAccess, normalizePath } from '@meshpass/analysis/evaluate';
 import { planChange } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
-import { withFlagName } from '../input/text-file.ts';
+import { withFlagName } from '../input/files.ts';
 import { formatWantedCall, type WantedCall } from './call.ts';
 import {
   type CallDestination,

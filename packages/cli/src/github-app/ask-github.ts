@@ -4,7 +4,7 @@ import { signAppJwt } from '@meshpass/broker/attest/github/app';
 import { readPrivateFile } from '@meshpass/broker/base/secrets/key-file';
 import { MeshpassError, VERSION } from '@meshpass/identity';
 import { z } from 'zod';
-import { unreadableFileError } from '../input/text-file.ts';
+import { unreadableFileError } from '../input/files.ts';
 
 export interface GithubResponse {
   readonly status: number;

@@ -4,7 +4,7 @@
 import { formatPlace, readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { readTextFile } from './text-file.ts';
+import { readTextFile } from './files.ts';
 
 const word = z.string().nullish();
 /** A name that appears in the commands that a check prints. It must be a DNS name so that it is safe to use there. */

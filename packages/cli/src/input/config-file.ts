@@ -7,7 +7,7 @@ import { formatPlace, readYaml } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 import type { Command } from '../command/define.ts';
 import { type Flag, isSet, longFlag, text } from '../command/flag.ts';
-import { readTextFile } from './text-file.ts';
+import { readTextFile } from './files.ts';
 
 /** A flag for commands that accept a configuration file. Its property in the command's flags must be named `config`. */
 export const configFlag = text(

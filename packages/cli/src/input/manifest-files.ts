@@ -6,7 +6,7 @@ import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, stat
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { holdsObjects, MAX_BYTES } from '@meshpass/istio';
-import { unreadableFileError } from './text-file.ts';
+import { unreadableFileError } from './files.ts';
 
 export interface ManifestFile {
   readonly name: string;

@@ -19,8 +19,8 @@ import {
 import { listed } from '@meshpass/istio/members';
 import { type OptionsOf, text, variadicArgument, withEnvironmentVariables } from '../command/flag.ts';
 import { gatewayFlags, gatewayLocation, namespace, tokenAudience } from '../command/shared-flags.ts';
+import { readTextFile, withFlagName } from './files.ts';
 import { readManifestFiles, requireInput } from './manifest-files.ts';
-import { readTextFile, withFlagName } from './text-file.ts';
 
 /** The flag for a live cluster to read in addition to the manifests. */
 export const kubeconfig = text('<file>', 'also read this live cluster; manifests override its objects', {

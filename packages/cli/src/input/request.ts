@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import type { Call, HttpCall, OutsideRequest } from '@meshpass/analysis/evaluate';
 import { MeshpassError, parseJson } from '@meshpass/identity';
 import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
-import { readTextFile } from './text-file.ts';
+import { readTextFile } from './files.ts';
 
 /** The flags that describe the call to evaluate. */
 export const requestFlags = {

@@ -9,7 +9,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type DpopKey, describeFileError, dpopKey, MeshpassError, sha256Hex } from '@meshpass/identity';
 import { z } from 'zod';
-import { unreadableFileError } from '../input/text-file.ts';
+import { unreadableFileError } from '../input/files.ts';
 import { withLockFile } from './lock-file.ts';
 
 /**

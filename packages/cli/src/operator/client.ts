@@ -12,9 +12,9 @@ import {
   type Method,
   type OperatorEndpoint,
   type Send,
-} from '../broker/send.ts';
+} from '../broker/operator-requests.ts';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
-import { readTextFile } from '../input/text-file.ts';
+import { readTextFile } from '../input/files.ts';
 import { OPERATOR_TOKEN, type OperatorSession, SessionFile, type StoredRefreshToken } from '../login/session-file.ts';
 import { refreshTokens, revokeRefreshToken } from '../login/tokens.ts';
 

@@ -1,6 +1,6 @@
 /** Formats the text output of `meshpass up` and `meshpass status`. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
-import { formatSignIn } from '../agent/ask.ts';
+import { formatSignIn } from '../agent/requests.ts';
 
 /** Descriptions of why a live session has gained a grant, keyed by the reason reported by the broker. */
 const GAINED: Readonly<Record<string, string>> = {

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, it, vi } from 'vitest';
-import { ask } from '../../src/broker/ask.ts';
+import { ask } from '../../src/broker/request.ts';
 
 let end = () => {};
 afterEach(() => {

@@ -1,6 +1,6 @@
 /** Text of a refusal is printed safely to a terminal, from any server. */
 import { expect, it } from 'vitest';
-import { parseRefusal } from '../../src/broker/ask.ts';
+import { parseRefusal } from '../../src/broker/request.ts';
 
 it('keeps lines, and no control characters', () => {
   const said = 'first\n\u001b[31msecond\u001b]0;title\u0007';

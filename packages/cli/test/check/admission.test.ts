@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { ADMISSION_POLICIES, checkAdmissionPolicies } from '../../src/check/admission-and-gateway.ts';
 import type { Seen } from '../../src/check/context.ts';
-import { ADMISSION_POLICIES, checkAdmissionPolicies } from '../../src/check/objects.ts';
 
 const KINDS: Readonly<Record<string, string>> = {
   validatingadmissionpolicies: 'ValidatingAdmissionPolicy',

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { ADMISSION_POLICIES } from '../../src/check/objects.ts';
+import { ADMISSION_POLICIES } from '../../src/check/admission-and-gateway.ts';
 import {
   BROKER_PERMISSIONS,
   checkBrokerPermissions,

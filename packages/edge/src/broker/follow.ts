@@ -7,7 +7,7 @@ import { createLineReader } from '@meshpass/identity';
 import { CONTROL_HEADER, EdgeEvent } from '@meshpass/identity/channel';
 import type { SessionDirectory } from '../directory.ts';
 import { type EdgeLog, SILENT_LOG } from '../log.ts';
-import { type BrokerAccess, createBrokerRequester } from './ask-broker.ts';
+import { type BrokerAccess, createBrokerRequester } from './client.ts';
 
 /** The maximum length of a line, in bytes. This is enough for a snapshot of about fifty thousand sessions. */
 const MAX_LINE = 64 * 1024 * 1024;

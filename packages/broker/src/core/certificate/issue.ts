@@ -15,7 +15,7 @@ import type { SessionContext } from '../session/context.ts';
 import { revokedPrincipals } from '../session/lifecycle.ts';
 import { type Live, sessionClosedError } from '../session/live.ts';
 import { type Principal, principalUnder } from '../session/session.ts';
-import { RECORD_EXPIRY } from '../statements.ts';
+import { RECORD_EXPIRY } from '../session-sql.ts';
 
 /** The minimum lifetime of an SVID, in seconds. An SVID with a shorter lifetime could expire in transit. */
 const MIN_TTL = 60;

@@ -7,7 +7,7 @@
 import { retryUntilStored } from '../../audit/index.ts';
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { Store } from '../../store/index.ts';
-import { END_GRACE } from '../statements.ts';
+import { END_GRACE } from '../session-sql.ts';
 import type { SessionConfig, SessionContext } from './context.ts';
 import type { Live } from './live.ts';
 

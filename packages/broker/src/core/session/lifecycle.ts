@@ -16,7 +16,7 @@ import {
 import { timestamp, toUnixSeconds } from '../../base/index.ts';
 import type { RevokedPrincipal } from '../../mesh/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
-import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS, REVOKE_PRINCIPALS, SET_LIMITS } from '../statements.ts';
+import { ADD_PRINCIPALS, CLOSE_SESSIONS, OPEN_SESSIONS, REVOKE_PRINCIPALS, SET_LIMITS } from '../session-sql.ts';
 import type { SessionContext } from './context.ts';
 import { undeniedDetail } from './deny/ended.ts';
 import { createLiveSession, type Live, sessionMembers } from './live.ts';

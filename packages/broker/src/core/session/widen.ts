@@ -9,7 +9,7 @@ import { MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { MAX_GRANTS } from '@meshpass/identity/wire';
 import { type AuditEvent, createAuditEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
-import { ADD_PRINCIPALS, SET_LIMITS } from '../statements.ts';
+import { ADD_PRINCIPALS, SET_LIMITS } from '../session-sql.ts';
 import type { SessionContext } from './context.ts';
 import { computeEntitlement, type Entitlement, noEntitlement } from './entitlement.ts';
 import { settledAttestation } from './known-losses.ts';

@@ -17,7 +17,7 @@ import { serializeSignIns } from '../session/rows.ts';
 import { touch } from '../session/touch.ts';
 import { addEntitledGrants } from '../session/widen.ts';
 import type { Write } from '../session/write-queue.ts';
-import { SET_SIGN_INS } from '../statements.ts';
+import { SET_SIGN_INS } from '../session-sql.ts';
 import { type Logout, logoutMatchesSignIn } from './recent-logouts.ts';
 
 /** The reasons why a sign-in can end. */

@@ -11,7 +11,7 @@ import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
 import { EXIT } from '../../command/outcome.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { fileLines, readTextFile } from '../../input/text-file.ts';
+import { fileLines, readTextFile } from '../../input/files.ts';
 import { createAuditClient } from '../../operator/client.ts';
 import { withSnakeCaseTwins } from '../../output/json.ts';
 

@@ -12,7 +12,7 @@ import { defineCommand } from '../../command/define.ts';
 import { argument, type OptionsOf, parseWholeNumber, text, toggle } from '../../command/flag.ts';
 import { EXIT, type ExitCode, printAnswer, printLines } from '../../command/outcome.ts';
 import { accessFile, broker, operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { withFlagName } from '../../input/text-file.ts';
+import { withFlagName } from '../../input/files.ts';
 import { createOperatorClient, type OperatorCall } from '../../operator/client.ts';
 import { planAnswer, planExitCode, planOutput } from '../../output/plan.ts';
 import { formatTable } from '../../output/table.ts';

@@ -10,8 +10,8 @@ import { defineCommand } from '../../command/define.ts';
 import { list, type OptionsOf, text, variadicArgument, wholeNumber } from '../../command/flag.ts';
 import { type Answer, printAnswer, printErrorLines } from '../../command/outcome.ts';
 import { accessFile, output } from '../../command/shared-flags.ts';
+import { readTextFile, withFlagName } from '../../input/files.ts';
 import { MESH_PATHS, meshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
-import { readTextFile, withFlagName } from '../../input/text-file.ts';
 import { assumptionJson } from '../../output/decision-text.ts';
 import { planAnswer, planExitCode, planOutput } from '../../output/plan.ts';
 

@@ -16,9 +16,9 @@ import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
 import { EXIT, type ExitCode, hasColour } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
+import { readLines } from '../../input/files.ts';
 import { requireInput } from '../../input/manifest-files.ts';
 import { kubeconfig, readAccessFile, readSources } from '../../input/policy-input.ts';
-import { readLines } from '../../input/text-file.ts';
 
 const args = { paths: variadicArgument('manifest files and directories; - for standard input') };
 const flags = {

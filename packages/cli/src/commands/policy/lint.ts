@@ -17,8 +17,8 @@ import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
 import { EXIT, type ExitCode, hasColour, printErrorLines } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
+import { readTextFile, withFlagName } from '../../input/files.ts';
 import { type ManifestFile, readManifestFiles, requireInput } from '../../input/manifest-files.ts';
-import { readTextFile, withFlagName } from '../../input/text-file.ts';
 
 /** The rules file to read if `--rules` is not set. */
 const RULES_FILE = 'meshpass-lint.yaml';

@@ -5,7 +5,7 @@
 import { type RetryOptions, retryWhileUnavailable, toUnixSeconds } from '../../../base/index.ts';
 import { MAX_SVID_SECONDS, type RevokedPrincipal } from '../../../mesh/index.ts';
 import { type CloseCause, queryStore, type Store } from '../../../store/index.ts';
-import { DENY_PRINCIPALS } from '../../statements.ts';
+import { DENY_PRINCIPALS } from '../../session-sql.ts';
 import type { SessionContext } from '../context.ts';
 import type { Write } from '../write-queue.ts';
 

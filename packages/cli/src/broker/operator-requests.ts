@@ -5,8 +5,8 @@ import { request as httpsRequest } from 'node:https';
 import { text as textOf } from 'node:stream/consumers';
 import { setTimeout } from 'node:timers/promises';
 import { createDpopProof, type DpopKey, MeshpassError, parseJson, readBounded } from '@meshpass/identity';
-import { linesOf, readTextFile } from '../input/text-file.ts';
-import { parseRefusal } from './ask.ts';
+import { linesOf, readTextFile } from '../input/files.ts';
+import { parseRefusal } from './request.ts';
 
 export interface OperatorEndpoint {
   /** The origin of the broker listener to connect to. */
