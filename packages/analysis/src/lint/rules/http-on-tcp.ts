@@ -48,8 +48,9 @@ export const httpOnTcp: Rule = {
 
 /** Finds the first part of a rule that only applies to HTTP. A ztunnel does not evaluate these parts either. */
 function httpField({ value, path }: PolicyRule): { readonly name: string; readonly path: Path } | undefined {
-  const isHttp = (name: string) => !name.includes('.') || /^request\.|^remote\.ip/.test(name);
-  const field = ztunnelRule(value, 'DENY').unread.find(({ name, isIgnored }) => !isIgnored && isHttp(name));
+  const field = ztunnelRule(value, 'DENY').unread.find(
+    ({ name, path: [clause], isIgnored }) => !isIgnored && (clause !== 'when' || /^request\.|^remote\.ip/.test(name)),
+  );
   return field && { name: field.name, path: [...path, ...field.path] };
 }
 

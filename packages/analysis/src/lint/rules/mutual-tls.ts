@@ -7,6 +7,7 @@ import {
   fullHost,
   identityOf,
   isForSidecars,
+  isTcp,
   type KubeObject,
   type MeshView,
   type MutualTlsMode,
@@ -16,9 +17,9 @@ import {
   selects,
   selectsPods,
   serviceName,
-  workloadPorts,
+  targetPortOf,
 } from '@meshpass/istio';
-import { labels } from '@meshpass/istio/members';
+import { items, labels, record } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { findPeerIdentityPart, itemsOf, rulesOf } from '../parts.ts';
 import { each, type Part, type Report, type Rule } from '../rule.ts';
@@ -110,19 +111,28 @@ function* openMode({ mesh }: LintContext, policy: PeerAuthentication): Generator
     };
     return;
   }
-  const { open } = resolveMutualTlsMode(mesh, namespace, selector);
-  if (open?.by !== policy) return;
+  const port = whole ? undefined : openPort(mesh, policy);
+  if (port === undefined) return;
   yield {
     on: policy,
-    path: ['spec', 'portLevelMtls', String(open.port), 'mode'],
+    path: ['spec', 'portLevelMtls', port, 'mode'],
     severity: 'warning',
-    message: `port ${open.port} accepts calls without a certificate: rules on principals and namespaces match no such caller.`,
+    message: `port ${port} accepts calls without a certificate: rules on principals and namespaces match no such caller.`,
   };
+}
+
+/** Finds a port for which a policy itself allows plain text, even if it also allows it for the whole workload. */
+function openPort(mesh: MeshView, policy: PeerAuthentication): string | undefined {
+  const served = servedPorts(mesh, policy.metadata.namespace, selectorOf(policy) ?? {});
+  return Object.entries(record<{ mode?: string }>(policy.spec.portLevelMtls)).find(
+    ([port, { mode }]) => (mode === 'PERMISSIVE' || mode === 'DISABLE') && (!served || served.has(Number(port))),
+  )?.[0];
 }
 
 /**
  * Lists the Pod ports that Services route to. On all other ports, such as those for metrics or probes, plain text is
- * normal. Returns undefined if the files contain no Service that is known to route to one.
+ * normal. Returns undefined if the ports are unknown, because the files contain no matching Service or no Pod with a
+ * named port.
  */
 function servedPorts(
   mesh: MeshView,
@@ -131,9 +141,13 @@ function servedPorts(
 ): ReadonlySet<number> | undefined {
   const pods = mesh.podsIn(namespace).filter((one) => selects(pod, one.labels));
   const known = pods.length > 0 ? pods : [{ namespace, labels: pod, portNames: new Map<string, number>() }];
-  const ports = known.flatMap((one) => [...workloadPorts(mesh, mesh.config, one).values()]);
-  const served = ports.filter(({ reachedAs }) => reachedAs.length > 0).map(({ port }) => port);
-  return served.length === 0 ? undefined : new Set(served);
+  const ports = known.flatMap((one) =>
+    mesh
+      .servicesBefore(one)
+      .flatMap(({ spec }) => items(spec.ports).filter(isTcp))
+      .map((port) => targetPortOf(one.portNames, port)),
+  );
+  return ports.length === 0 || ports.includes(undefined) ? undefined : new Set(ports as readonly number[]);
 }
 
 /** Reports DestinationRules that disable mutual TLS, because their callers then have no identity. */
