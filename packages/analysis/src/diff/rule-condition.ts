@@ -86,7 +86,8 @@ function valueCondition({ field, path: steps }: RuleTest, value: string, home: s
     case 'path':
       return path(value);
     case 'request.headers':
-      return text(`header:${steps[0]!}`, value === '*' ? ANY_TEXT : parseTextTest(value));
+      // No header has an empty name.
+      return steps[0] === '' ? NEVER : text(`header:${steps[0]!}`, value === '*' ? ANY_TEXT : parseTextTest(value));
     case 'request.auth.principal':
       return all([place.accepted, requestPrincipal(value)]);
     case 'request.auth.claims':

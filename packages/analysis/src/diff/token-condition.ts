@@ -4,7 +4,7 @@
  * and others).
  */
 import type { JwtRule, Resource } from '@meshpass/istio';
-import { ALWAYS, all, any, type Condition, flag, not, type TextField, text } from './formula/condition.ts';
+import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './formula/condition.ts';
 import { parseTextTest, type TextTest } from './formula/text-test.ts';
 
 const PRESENT: TextTest = { form: 'present' };
@@ -82,6 +82,8 @@ function locationsOf(rules: readonly JwtRule[]): readonly string[] {
 /** Creates the condition for an entry of `requestPrincipals`. */
 export function requestPrincipal(value: string): Condition {
   const { issuer, subject } = splitRequestPrincipal(value);
+  // A value without a slash would require an empty subject, which no token has.
+  if (!value.includes('/') && subject.form === 'exact') return NEVER;
   return all([text('token.issuer', issuer), text('token.subject', subject)]);
 }
 
@@ -107,9 +109,10 @@ export function splitRequestPrincipal(value: string): { readonly issuer: TextTes
 
 /**
  * Creates a condition that tests a claim of the token.
- * @param names the path to the claim
+ * @param names the path to the claim. If it is empty, the test applies to the set of all claims, which is not a text
  */
 export function claimCondition(names: readonly string[], value: string): Condition {
+  if (names.length === 0) return NEVER;
   const single: Partial<Record<string, TextField>> = { iss: 'token.issuer', sub: 'token.subject' };
   const field = (names.length === 1 && single[names[0]!]) || (`token.claim:${names.join('][')}` as const);
   return text(field, parseTextTest(value));

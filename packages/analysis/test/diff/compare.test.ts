@@ -102,6 +102,20 @@ describe('formatChange', () => {
     expect(changes).toHaveLength(2);
   });
 
+  it.each([
+    '{from: [{source: {requestPrincipals: [issuer.example]}}]}',
+    '{when: [{key: request.auth.claims, values: [a]}]}',
+    '{when: [{key: "request.headers[]", values: [a]}]}',
+  ])('reports no change for a rule that no call can match: %s', (rule) => {
+    const tokens = `
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: p, namespace: shop}
+spec: {jwtRules: [{issuer: issuer.example}]}
+---`;
+    expect(changesOf(tokens + policy('{rules: []}'), tokens + policy(`{rules: [${rule}]}`))).toEqual([]);
+  });
+
   test('a condition without a key, whose rule Istio drops', () => {
     expect(changesOf('', policy('{action: DENY, rules: [{when: [{values: [a]}]}]}'))).toEqual([]);
   });
