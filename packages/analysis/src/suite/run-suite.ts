@@ -134,6 +134,7 @@ function decideCase(one: PolicyCase, bench: Bench): CaseOutcome {
   if (tries.length === 0) return compareToExpected(one, false, 'no grant applies to it', []);
   const { host } = serverOf(nameOf(one.call), bench.mesh.clusterDomain);
   const told: string[] = [];
+  const refusing: string[] = [];
   let unknown: string | undefined;
   for (const identity of tries) {
     if (identity.grant !== undefined && !bench.context.open[1].has(host)) {
@@ -148,11 +149,11 @@ function decideCase(one: PolicyCase, bench: Bench): CaseOutcome {
     const { allowed, reason, names } = verdict;
     if (allowed) return compareToExpected(one, true, reason, [...touch(identity, one, bench), ...names]);
     told.push(reason);
-    if (names.some((name) => name === one.by)) return compareToExpected(one, false, reason, names);
+    refusing.push(...names);
   }
   if (unknown !== undefined)
     return { passed: false, said: `expected to be ${one.expect}, but it is unknown: ${unknown}` };
-  return compareToExpected(one, false, told.join('; '), []);
+  return compareToExpected(one, false, told.join('; '), refusing);
 }
 
 /** Finds the workloads behind a Service port. The list is empty if the mesh has no such port. */

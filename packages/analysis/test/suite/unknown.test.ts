@@ -127,3 +127,35 @@ it('leaves decisions to an authorizer', () => {
     });
   }
 });
+
+describe('a person with two grants', () => {
+  const grant = (name: string) => `  ${name}:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080}]\n`;
+  const passed = (mesh: string) =>
+    runSuites({
+      suites: [
+        readSuite(
+          'cases: [{who: {login: bob}, call: GET orders.shop:8080/x, expect: refused, by: shop/deny}]',
+          'cases.yaml',
+        ),
+      ],
+      access: parseAccess(
+        `trust:\n  codespaces: {organization: acme}\ngrants:\n${grant('dev')}${grant('ops')}`,
+        'access.yaml',
+      ),
+      shape: SHAPE,
+      tokens: TOKENS,
+      cluster: loadManifests(SERVICE + mesh, 'mesh.yaml').resources,
+    }).outcomes[0]!.passed;
+  const deny = (namespaces: string) => `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: shop}
+spec: {action: DENY, rules: [{from: [{source: {namespaces: [${namespaces}]}}]}]}
+`;
+
+  it('is only refused by a policy if it refuses both', () => {
+    expect(passed(deny('meshpass-dev'))).toBe(false);
+    expect(passed(deny('meshpass-ops'))).toBe(false);
+    expect(passed(deny('meshpass-dev, meshpass-ops'))).toBe(true);
+  });
+});
