@@ -18,6 +18,7 @@ import {
 } from '../diff/formula/condition.ts';
 import { passesTest } from '../diff/formula/text-test.ts';
 import { resolveDestination } from '../exposure/destination.ts';
+import { findEnforcer } from '../exposure/enforcer.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { countReaders, whyReadersUnknown } from '../exposure/gateway-pods.ts';
 import {
@@ -113,7 +114,9 @@ function atWorkload(mesh: MeshView, exposure: Exposure, entry: EntryPoint, rewri
   const withoutIdentity = whyTlsUnknown(mesh, exposure, entry);
   const sni = serverNameOf(exposure.destination);
   const before: Caller['before'] = (test) => preRewriteCondition(rewrite, test, mesh.config.pathNormalization);
-  const allowed = ({ proxy, port, calls, portPolicy, enforcer }: WorkloadPoint): Condition => {
+  const allowed = ({ proxy, port, calls, portPolicy }: WorkloadPoint): Condition => {
+    // Some of the ports that could be the destination may bypass the sidecar.
+    const enforcer = findEnforcer(mesh, proxy, port, exposure, entry);
     if (enforcer.proxy === 'none') return ALWAYS;
     if (enforcer.proxy === 'unknown') return opaque(`the proxy at ${proxy.name} is not known`);
     if (portPolicy.unknown !== undefined) return opaque(portPolicy.unknown);

@@ -121,3 +121,20 @@ describe('an object that decides about calls, and is not compared', () => {
     expect(compared(gateway, security('cors: {}'))).toMatchObject({ changes: [], unknown: [] });
   });
 });
+
+it('does not know whether an unknown port of the workload bypasses its sidecar', () => {
+  const workload = `
+{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop}, spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}
+---
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: orders, namespace: shop}, spec: {template: {metadata: {labels: {app: orders},
+  annotations: {traffic.sidecar.istio.io/excludeInboundPorts: '8080'}}, spec: {containers: [{name: app}]}}}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio-injection: enabled}}}
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop}, spec: {selector: {matchLabels: {app: orders}},
+  rules: [{from: [{source: {namespaces: [dev]}}], to: [{operation: {ports: ['8080']}}]}]}}`;
+  expect(compared(workload, `${workload}\n---\n${route('{prefix: /}')}`)).toMatchObject({
+    changes: [],
+    unknown: [{ reasons: ['it is not known at which port, and policies differ by port'] }],
+  });
+});
