@@ -6,7 +6,7 @@ import type { SessionContext } from '../../src/core/session/context.ts';
 import type { Live } from '../../src/core/session/live.ts';
 import { createAuditEventHandler } from '../../src/core/watch/audit-event-handler.ts';
 import type { GithubAuditEvent } from '../../src/core/watch/audit-events.ts';
-import { createMemberWatch } from '../../src/core/watch/members.ts';
+import { createMemberWatch } from '../../src/core/watch/member-watch.ts';
 import { createRateLimiter } from '../../src/core/watch/rate-limiter.ts';
 
 const START = 1_800_000_000_000;

@@ -1,7 +1,7 @@
 /** Effects of GitHub's lists on a session. */
 import { CODESPACE_STATES } from '@meshpass/lab/github/state';
 import { describe, expect, it } from 'vitest';
-import { indexCodespaces, statusOf } from '../../src/core/watch/codespaces.ts';
+import { indexCodespaces, statusOf } from '../../src/core/watch/codespace-watch.ts';
 
 const space = { id: 7, name: 'one' };
 const list = (...items: { id: number; name: string; state: string }[]) => indexCodespaces({ items, consistent: true });

@@ -9,7 +9,7 @@ import type { ApprovalAnswerBody, ApprovalReviewBody } from '@meshpass/identity/
 import { approverMemberships, withFreshMemberships } from '../../attest/index.ts';
 import { type AuditEvent, annotateEvent } from '../../audit/index.ts';
 import { toUnixSeconds } from '../../base/index.ts';
-import { requireApprovalOffer } from './ask.ts';
+import { requireApprovalOffer } from './create-request.ts';
 import type { ApprovalParts, Approver } from './parts.ts';
 import { comparePeople, createIdentityLinker, type Identity, identitiesOf, refuseSelfApproval } from './people.ts';
 import { type Answer, type GrantRequest, grantDurationSeconds, isEmergencyRequest, unknown } from './request.ts';

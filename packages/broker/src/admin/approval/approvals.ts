@@ -13,7 +13,7 @@ import { createRateAllowance, type KeyedMutex, runExclusive, toUnixSeconds } fro
 import { type Live, principalUnder } from '../../core/index.ts';
 import { isReviewBody, listAnswerableRequests, recordAnswer } from './answer.ts';
 import { createApprovalRegistry } from './approval-registry.ts';
-import { ask, requestableGrants } from './ask.ts';
+import { ask, requestableGrants } from './create-request.ts';
 import { activateEmergencyGrant, isOverdue } from './emergency.ts';
 import {
   createPortLister,

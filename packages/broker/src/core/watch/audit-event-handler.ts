@@ -11,8 +11,8 @@ import { isTeamById, organizationOf } from '../../attest/index.ts';
 import type { Evidence } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import type { CodespaceEvent, GithubAuditEvent, MemberEvent } from './audit-events.ts';
-import { recheckCodespace, toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './codespaces.ts';
-import type { MemberWatch } from './members.ts';
+import { recheckCodespace, toWatchedCodespace, type WatchedCodespace, watchedCodespaces } from './codespace-watch.ts';
+import type { MemberWatch } from './member-watch.ts';
 import { createRechecks, type WatchContext } from './rechecks.ts';
 
 /** The maximum age (in milliseconds) and number of past events that are applied to a newly opened session. */

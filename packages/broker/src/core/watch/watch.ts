@@ -10,9 +10,9 @@ import { pause } from '../../base/index.ts';
 import { createAuditEventHandler } from './audit-event-handler.ts';
 import type { GithubAuditEvent } from './audit-events.ts';
 import { githubEventRoutes } from './audit-stream-route.ts';
-import { createCodespaceSweep } from './codespaces.ts';
-import { createJobSweep } from './jobs.ts';
-import { createMemberWatch } from './members.ts';
+import { createCodespaceSweep } from './codespace-watch.ts';
+import { createJobSweep } from './job-watch.ts';
+import { createMemberWatch } from './member-watch.ts';
 import { RATE_LIMIT_SHARES, type RateLimiter } from './rate-limiter.ts';
 import type { WatchContext } from './rechecks.ts';
 

@@ -10,7 +10,7 @@ import type { CloseCause } from '../../store/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import { loseFacts } from '../session/touch.ts';
-import { type CachedPages, type Listing, readListing } from './listing.ts';
+import { type CachedPages, type Listing, readListing } from './read-pages.ts';
 import { isSettled } from './rechecks.ts';
 
 /** The Codespace of a live session. */

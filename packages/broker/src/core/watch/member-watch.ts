@@ -23,7 +23,7 @@ import {
 import type { SessionContext } from '../session/context.ts';
 import type { Live } from '../session/live.ts';
 import { loseFacts, touch } from '../session/touch.ts';
-import { type CachedPages, readListing } from './listing.ts';
+import { type CachedPages, readListing } from './read-pages.ts';
 import { isSettled } from './rechecks.ts';
 
 const Member = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
