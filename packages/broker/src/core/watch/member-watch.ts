@@ -32,7 +32,10 @@ const MemberPage = z
   .max(100)
   .transform((items) => ({ items }));
 const SomeMembers = z.array(z.object({ id: z.int().positive() }));
-/** The maximum number of users who are queried individually per round. The others wait for the next round. */
+/**
+ * The maximum number of sessions whose developers are queried individually per round, for each of two reasons: they are
+ * missing from a list, or no list includes their role. The others wait for the next round.
+ */
 const MAX_CONFIRMED = 50;
 
 /** The lists of an organization that a sweep has just read. */
@@ -54,6 +57,8 @@ export function createMemberWatch(sessions: SessionContext) {
   const cachedPages = new Map<string, CachedPages<z.infer<typeof Member>>>();
   /** The ids of the users in the trusted organization's previous member list. */
   let wereMembers: ReadonlySet<number> = new Set();
+  /** When each session's role was last queried, in Unix milliseconds. */
+  const rolesAskedAt = new WeakMap<Live, number>();
 
   /** Returns the listed logins, keyed by user id, or undefined if the list does not exist or is inconsistent. */
   const list = async (read: ReadGithub, organization: string, path: string) => {
@@ -116,26 +121,30 @@ export function createMemberWatch(sessions: SessionContext) {
       const organizations = new Set([...teams, ...roles].map(organizationOf));
       const isCodespace = ({ session }: Live) => session.attestation.attestor === 'github-codespace';
       if (trusted !== undefined && candidates.some(isCodespace)) organizations.add(trusted);
-      let confirmed = 0;
+      const left = { missing: MAX_CONFIRMED, roles: MAX_CONFIRMED };
       const queries = createMembershipQueries(read);
       for (const organization of organizations) {
         const org = encodePathSegment(organization);
         const members = org && (await list(read, organization, `/orgs/${org}/members`));
         // GitHub also responds with 404 if the App is not allowed to read members, so a missing list proves nothing.
         if (!members || members.size === 0) continue;
-        const recheckListed = async (live: Live, lacking: readonly string[]) => {
-          if (live.ended || confirmed++ >= MAX_CONFIRMED) return;
+        const recheckListed = async (live: Live, lacking: readonly string[], reason: keyof typeof left = 'missing') => {
+          if (live.ended || left[reason]-- <= 0) return;
           await recheck(read, trusted, live, organization, { members, teams: lacking });
         };
-        for (const live of candidates) {
-          const { githubUser, organizationRoles = [] } = live.session.attestation;
-          const isMember = members.has(githubUser!.id);
-          // Member lists do not include roles, so the few users whose sessions depend on one are queried individually.
-          const hasDoubtfulRole = organizationRoles.some(
-            (role) => organizationOf(role) === organization && (!isMember || role.endsWith('/admin')),
-          );
-          const hasLeft = !isMember && endsWithout(live, organization, trusted);
-          if (hasLeft || hasDoubtfulRole) await recheckListed(live, []);
+        const rolesIn = ({ session }: Live) =>
+          (session.attestation.organizationRoles ?? []).filter((role) => organizationOf(role) === organization);
+        const isMember = ({ session }: Live) => members.has(session.attestation.githubUser!.id);
+        for (const live of candidates.filter((one) => !isMember(one)))
+          if (rolesIn(live).length > 0 || endsWithout(live, organization, trusted)) await recheckListed(live, []);
+        // Member lists do not include roles, so the users whose sessions depend on one are queried individually.
+        const admins = candidates.filter(
+          (live) => isMember(live) && rolesIn(live).some((role) => role.endsWith('/admin')),
+        );
+        admins.sort((a, b) => (rolesAskedAt.get(a) ?? 0) - (rolesAskedAt.get(b) ?? 0));
+        for (const live of admins) {
+          if (left.roles > 0) rolesAskedAt.set(live, askedAt);
+          await recheckListed(live, [], 'roles');
         }
         if (organization === trusted) wereMembers = new Set(members.keys());
         // The team lists come last, because a list that cannot be read ends the sweep.
