@@ -9,6 +9,7 @@ import {
   type AuditEvent,
   type AuditRow,
   auditRow,
+  type CollectChanges,
   createAuditEvent,
   type Origin,
   type ReplayKey,
@@ -71,7 +72,7 @@ export async function openSession(
       tx.write(ADD_PRINCIPALS, ...session.principals.map((one) => principalRow(session.id, one)));
     },
     written: () => {
-      replaced?.written();
+      replaced?.takeEffect();
       context.live.add(live);
       context.feed.admit(session);
       onLive(live);
@@ -112,8 +113,8 @@ export interface CloseRequest extends Origin {
  */
 export async function closeSession(context: SessionContext, live: Live, request: CloseRequest): Promise<void> {
   if (live.ended) return;
-  const { changes, written } = ending(context, live, request);
-  written();
+  const { changes, takeEffect } = ending(context, live, request);
+  takeEffect();
   await context.settling.cut(workspaceKey(live), changes);
 }
 
@@ -184,10 +185,10 @@ export function workspaceKey({ session }: Live): string {
 }
 
 /**
- * Prepares the end of a session. `changes` end it in the store. `written` ends it in memory, so that its requests are
+ * Prepares the end of a session. `changes` end it in the store. `takeEffect` ends it in memory, so that its requests are
  * rejected immediately, and notifies the edges and the mesh.
  */
-function ending(context: SessionContext, live: Live, { cause, detail, ...origin }: CloseRequest): Write {
+function ending(context: SessionContext, live: Live, { cause, detail, ...origin }: CloseRequest) {
   const { session, svids } = live;
   const { id } = session;
   const now = toUnixSeconds(context.clock);
@@ -197,11 +198,11 @@ function ending(context: SessionContext, live: Live, { cause, detail, ...origin 
   const members = { detail: { cause, ...detail, ...details } };
   const row = endedRow(context, 'session.close', session, origin, members, reason);
   return {
-    changes: (tx) => {
+    changes: ((tx) => {
       tx.write(CLOSE_SESSIONS, { id, closed_at: timestamp(now), close_cause: cause });
       tx.audit(row);
-    },
-    written: () => {
+    }) satisfies CollectChanges,
+    takeEffect: () => {
       // The session may have ended in the meantime, for another cause.
       if (live.ended) return;
       const at = toUnixSeconds(context.clock);
