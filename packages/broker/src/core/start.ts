@@ -110,12 +110,12 @@ async function startSessions(
   const feed = createFeed(live, mesh, clock, store.isLeader, control);
   acting.defer(feed.stop);
   const onFailure = failed('session');
-  const settling = createWriteQueue(audit, onFailure);
-  writing.defer(settling.flush);
+  const writes = createWriteQueue(audit, onFailure);
+  writing.defer(writes.flush);
   const sessions: SessionContext = {
     ...given,
     ...context,
-    settling,
+    writes,
     feed,
     control,
     revocations,

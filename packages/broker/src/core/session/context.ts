@@ -111,7 +111,7 @@ export interface SessionContext
   readonly journal: Journal;
   readonly live: LiveIndex;
   readonly losses: Losses;
-  readonly settling: WriteQueue;
+  readonly writes: WriteQueue;
   readonly feed: Feed;
   /** Signs the broker's statements to agents, and the headers of their configurations. */
   readonly control: ControlChannel;

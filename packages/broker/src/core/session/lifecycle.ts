@@ -115,7 +115,7 @@ export async function closeSession(context: SessionContext, live: Live, request:
   if (live.ended) return;
   const { changes, takeEffect } = ending(context, live, request);
   takeEffect();
-  await context.settling.cut(workspaceKey(live), changes);
+  await context.writes.cut(workspaceKey(live), changes);
 }
 
 /**
@@ -164,7 +164,7 @@ export async function narrowSession(
   };
   const because = lost.length > 0 ? reason : 'The access file has shortened the grant.';
   const row = endedRow(context, 'session.narrow', session, {}, members, because);
-  await context.settling.cut(workspaceKey(live), (tx) => {
+  await context.writes.cut(workspaceKey(live), (tx) => {
     tx.write(REVOKE_PRINCIPALS, ...revokedRows(session, lost, at, cause));
     tx.write(SET_LIMITS, ...limitRows(session, shorter));
     tx.audit(row);

@@ -55,7 +55,7 @@ export function gain(
   { cause, until: wanted, reason, detail, decided }: GainRequest,
 ): Promise<void> {
   const event = { ...gainEvent(context, live.session), grant: name, reason, detail };
-  return context.settling.inTurn(workspaceKey(live), async (store) => {
+  return context.writes.inTurn(workspaceKey(live), async (store) => {
     if (live.ended) throw sessionClosedError(live.ended.cause);
     const now = toUnixSeconds(context.clock);
     if (wanted <= now) throw notGiven(name, 'it has expired');
@@ -79,7 +79,7 @@ export function gain(
  * @throws MeshpassError `store_unavailable`, `overloaded`. A gain that could not be stored has no effect.
  */
 export function addEntitledGrants(context: SessionContext, live: Live, cause?: GainCause): Promise<boolean> {
-  return context.settling.inTurn(workspaceKey(live), async (store) => {
+  return context.writes.inTurn(workspaceKey(live), async (store) => {
     const done = new Set<GainCause>();
     while (!live.ended && context.mesh.inForce()) {
       // Decide again for each cause, because the session may have lost grants during the previous write.

@@ -63,7 +63,7 @@ async function add(context: SessionContext, live: Live, { issuer, id_token }: Si
     detail: { sign_in: { subject: signIn.subject, login: signIn.login, auth_time: signIn.authTime, amr: signIn.amr } },
   });
   requireNotEnded(context, live, signIn);
-  await context.settling.inTurn(workspaceKey(live), async (store) => {
+  await context.writes.inTurn(workspaceKey(live), async (store) => {
     const { attestation: current } = live.session;
     const row = { id, sign_ins: serializeSignIns({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
     const adding: Write = {
@@ -166,7 +166,7 @@ async function settle(context: SessionContext, live: Live, signIn: SignIn, cause
 }
 
 function storeSignIns(context: SessionContext, live: Live, audit: readonly AuditRow[]): Promise<void> {
-  return context.settling.cut(workspaceKey(live), (tx) => {
+  return context.writes.cut(workspaceKey(live), (tx) => {
     const { id, attestation } = live.session;
     tx.write(SET_SIGN_INS, { id, sign_ins: serializeSignIns(attestation) });
     tx.audit(...audit);

@@ -41,7 +41,7 @@ export async function exchangeProof(context: SessionContext, request: ExchangeRe
   const { jkt, event } = request;
   // Exchanges for the same workspace run one after another, so that the later session replaces the earlier one both in
   // memory and in the store.
-  return await context.settling.inTurn(attested.attestation.workspace.key, async (store) => {
+  return await context.writes.inTurn(attested.attestation.workspace.key, async (store) => {
     // The agent has timed out, and may already have received a session from a later request. That session must not be
     // replaced by one that no client would receive.
     if (request.hungUp())
