@@ -6,7 +6,7 @@ import { isUnknown, type Plan, planChange, refusals } from '@meshpass/analysis/p
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes/access';
 import { createKubernetesHttp } from '@meshpass/broker/mesh/kubernetes/http';
 import { createKubernetes as broker } from '@meshpass/broker/mesh/kubernetes/kubernetes';
-import { applyManifests } from '@meshpass/broker/mesh/reconcile/apply';
+import { applyManifests } from '@meshpass/broker/mesh/reconcile/apply-compiled';
 import { readCluster } from '@meshpass/cli/input/cluster-manifests';
 import { findMeshConfig } from '@meshpass/istio';
 import { type Lab, upLab } from '@meshpass/lab';

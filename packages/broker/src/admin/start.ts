@@ -14,7 +14,7 @@ import { createOperatorSessions, labOnlyConfirmSeconds } from './operator/sessio
 import { createPolicyChanges } from './policy/change.ts';
 import { createProver, WATCH_LIMIT_MS } from './policy/prover.ts';
 import { createPolicyRecorder } from './policy/record.ts';
-import { watchPolicy } from './policy/watch.ts';
+import { watchPolicy } from './policy/watch-foreign-policies.ts';
 import type { AdminProcess } from './process.ts';
 import { adminRoutes } from './routes/admin.ts';
 import { approvalRoutes, approvalWebhookRoutes, operatorApprovalRoutes } from './routes/approvals.ts';

@@ -25,8 +25,8 @@ export {
 
 // DPoP proofs, token requests and signing keys.
 
-export { createDpopReplayMemory, verifyDpop } from './token/dpop.ts';
 export { parseTokenForm } from './token/form.ts';
 export { publishedKeys } from './token/key-ring.ts';
 export { claimKeys } from './token/rotation.ts';
 export { openSigner, type RotatingSigner } from './token/signer.ts';
+export { createDpopReplayMemory, verifyDpop } from './token/verify-dpop.ts';

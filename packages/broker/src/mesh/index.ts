@@ -27,5 +27,5 @@ export { createConfigurationRelay } from './xds/relay.ts';
 // Access to the Kubernetes API.
 
 export type { ListedObject } from './kubernetes/kubernetes.ts';
-export type { KubernetesTokens } from './kubernetes/session-tokens.ts';
+export type { KubernetesTokens } from './kubernetes/service-account-tokens.ts';
 export { openSharedObject, type SharedObjectOptions } from './kubernetes/shared-object.ts';

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createKubernetesTokens } from '../../src/mesh/kubernetes/session-tokens.ts';
+import { createKubernetesTokens } from '../../src/mesh/kubernetes/service-account-tokens.ts';
 import {
   type Answer,
   asSession,

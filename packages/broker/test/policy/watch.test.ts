@@ -1,7 +1,7 @@
 /** A watch whose proofs fail. */
 import { parseAccess } from '@meshpass/access';
 import { afterEach, expect, it, vi } from 'vitest';
-import { watchPolicy } from '../../src/admin/policy/watch.ts';
+import { watchPolicy } from '../../src/admin/policy/watch-foreign-policies.ts';
 
 afterEach(() => vi.useRealTimers());
 

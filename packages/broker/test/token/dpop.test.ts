@@ -1,7 +1,7 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { createReplayMemory, type DpopKey, dpopKey, dpopThumbprint } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { type DpopRequest, verifyDpop } from '../../src/core/token/dpop.ts';
+import { type DpopRequest, verifyDpop } from '../../src/core/token/verify-dpop.ts';
 
 const NOW = 1_800_000_000;
 const URL = 'https://broker.example/token';

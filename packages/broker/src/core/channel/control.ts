@@ -21,9 +21,9 @@ import type { MeshState } from '../../mesh/index.ts';
 import { CLOSE_EXPLANATIONS, type CloseCause } from '../../store/index.ts';
 import { type Live, type LiveIndex, requireLiveSession, sessionMembers } from '../session/live.ts';
 import { grantsOf, type Session, servicesVersion, sessionExpiry } from '../session/session.ts';
-import { assertTimely, verifyProofSignature } from '../token/dpop.ts';
 import { publishedKeys } from '../token/key-ring.ts';
 import type { RotatingSigner } from '../token/signer.ts';
+import { assertTimely, verifyProofSignature } from '../token/verify-dpop.ts';
 import { type Announcement, type ConfigurationSource, createAnnouncements } from './configurations.ts';
 import { createStatementKeys } from './statement-key.ts';
 

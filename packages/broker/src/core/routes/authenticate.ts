@@ -9,7 +9,7 @@ import { toUnixSeconds } from '../../base/index.ts';
 import type { Authentication, Presented } from '../../http/index.ts';
 import type { SessionContext } from '../session/context.ts';
 import { type Live, requireLiveSession, sessionClosedError, sessionMembers } from '../session/live.ts';
-import { createDpopReplayMemory, type DpopRequest, verifyDpop } from '../token/dpop.ts';
+import { createDpopReplayMemory, type DpopRequest, verifyDpop } from '../token/verify-dpop.ts';
 
 /**
  * The number of DPoP proofs to remember. This is enough for twice a thousand requests per second for as long as proofs

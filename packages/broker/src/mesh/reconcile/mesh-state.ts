@@ -19,7 +19,7 @@ import { isNamespaceTerminating, toPermanentError } from '../kubernetes/http.ts'
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { startReconciler } from '../reconciler.ts';
 import { type DiskFile, openAccessFile } from './access-file.ts';
-import { applyKeysOnly, applyManifests } from './apply.ts';
+import { applyKeysOnly, applyManifests } from './apply-compiled.ts';
 import type { ClusterView } from './cluster-view.ts';
 import { describeSkippedServices, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type MeshProblems, tell } from './mesh-problems.ts';
