@@ -80,7 +80,7 @@ export function createMemberWatch(sessions: SessionContext) {
    * Rechecks a developer's memberships in a single organization, and removes the access that depends on lost ones.
    * @param trusted the organization that the access file trusts
    * @param organization Memberships in other organizations are not queried.
-   * @returns whether the session lost anything
+   * @returns whether the session has lost anything or has ended, so that the query need not be repeated
    * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
    */
   const recheck = async (
