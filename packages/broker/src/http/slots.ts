@@ -1,9 +1,6 @@
 /** Limits concurrent work in total and per holder, so that a single holder cannot occupy all slots. */
 import { MeshpassError } from '@meshpass/identity';
 
-/** A limited number of slots for concurrent work. */
-export type Slots = ReturnType<typeof createSlots>;
-
 /**
  * Creates slots that are all initially free.
  * @param total the total number of slots

@@ -13,7 +13,7 @@ export interface ReconcileOptions<Plan> {
    */
   readonly apply: (plan: Plan) => Promise<number | undefined>;
   /** Called after every successful run. */
-  readonly onApplied: (plan: Plan) => void;
+  readonly onApplied?: (plan: Plan) => void;
   readonly onFailed: (error: MeshpassError, plan: Plan) => void;
   /** How often to apply the plan again if it has not changed, in milliseconds. */
   readonly resync: number;
@@ -43,7 +43,7 @@ export function startReconciler<Plan>(options: ReconcileOptions<Plan>) {
       const nextRun = await options.apply(plan);
       if (stop.signal.aborted) return 0;
       failures = 0;
-      options.onApplied(plan);
+      options.onApplied?.(plan);
       return Math.min(options.resync, nextRun ?? Number.POSITIVE_INFINITY);
     } catch (thrown) {
       if (stop.signal.aborted) return 0;

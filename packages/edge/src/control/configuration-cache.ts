@@ -14,8 +14,6 @@ import type { AnnouncedConfiguration, ControlConnection } from './connection.ts'
  */
 const MAX_KEPT = 64 * 1024 * 1024;
 
-export type ConfigurationCache = ReturnType<typeof createConfigurationCache>;
-
 /**
  * Creates a cache of configuration frames.
  * @param fetch requests a configuration from the broker

@@ -57,7 +57,6 @@ export function createRevocations(options: RevocationOptions) {
       for (const one of told) if (revoked.get(one.spiffeId) === one) unconfirmed.delete(one.spiffeId);
       return undefined;
     },
-    onApplied: () => {},
     onFailed: onFailure,
     resync: REPEAT_MS,
   });

@@ -18,8 +18,6 @@ export interface ActiveLabelOptions {
   readonly intervalMs?: number;
 }
 
-export type ActiveLabel = ReturnType<typeof createActiveLabel>;
-
 const INTERVAL_MS = 10_000;
 const LEAVE_MS = 1_000;
 
