@@ -1,4 +1,4 @@
-/** Which developers a sweep of memberships asks GitHub about, when there are more than one round may ask about. */
+/** The developers that a sweep of memberships queries when their number exceeds the limit per round. */
 import { describe, expect, it } from 'vitest';
 import type { SessionContext } from '../../src/core/session/context.ts';
 import type { Live } from '../../src/core/session/live.ts';
@@ -8,13 +8,15 @@ const START = 1_800_000_000_000;
 const ADMINS = 60;
 const LEAVER = { id: 1000, login: 'leaver' };
 
-/** A live session of a developer who is a member of acme. */
+/** Creates a live session of a developer who is a member of acme. */
 function liveOf(id: number, login: string, attested: object): Live {
   const attestation = { attestor: 'github-actions', claims: {}, githubUser: { id, login }, teams: [], ...attested };
   return { session: { id: `s${id}`, openedAt: START / 1000 - 3600, attestation } } as unknown as Live;
 }
 
-/** Live sessions of many admins and then of one developer whom the list of their team lacks; GitHub confirms them all. */
+/**
+ * Creates live sessions of many admins and of one developer who is missing from a team list. GitHub confirms them all.
+ */
 function world() {
   const admins = Array.from({ length: ADMINS }, (_, index) =>
     liveOf(index + 1, `admin-${index + 1}`, { organizationRoles: ['acme/admin'] }),
@@ -41,8 +43,8 @@ function world() {
   };
 }
 
-describe('with more admins than one round asks about', () => {
-  it('a developer who is missing in the list of their team is asked about in each round', async () => {
+describe('with more admins than the limit per round', () => {
+  it('queries a developer who is missing from a team list in every round', async () => {
     const { asked, sweep } = world();
     for (const _ of [1, 2]) {
       await sweep();
@@ -50,7 +52,7 @@ describe('with more admins than one round asks about', () => {
     }
   });
 
-  it('those who were asked about longest ago come first', async () => {
+  it('queries the admins first whose last query was longest ago', async () => {
     const { asked, sweep } = world();
     await sweep();
     const first = new Set(asked.filter((one) => one.startsWith('admin-')));
