@@ -283,8 +283,8 @@ async function ready(opened: Opened, leadership: Omit<Leadership, 'end'>, { self
       lost,
       /**
        * Runs the steps in a single transaction. Callers must not call it concurrently.
-       * @throws FencedError if another broker has taken over; UnexpectedRows; MeshpassError `store_unavailable`; database
-       *   errors. If the connection was lost, the transaction may still have been committed.
+       * @throws FencedError if another broker has taken over; UnexpectedRows; MeshpassError `store_unavailable`;
+       *   database errors. If the connection was lost, the transaction may still have been committed.
        */
       commit,
     };

@@ -10,7 +10,9 @@ import { PGlite, type Results } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 import { assertRowCount, type Step, UnexpectedRows } from './statement.ts';
 
-/** A command for the thread: a single statement, the steps of a transaction, or `close`. Commands are sent one by one. */
+/**
+ * A command for the thread: a single statement, the steps of a transaction, or `close`. Commands are sent one by one.
+ */
 export type EngineCommand =
   | { readonly sql: string; readonly parameters: readonly unknown[] }
   | { readonly steps: readonly Step[] }

@@ -149,8 +149,6 @@ function startThread(dir: string, file: URL) {
   };
 }
 
-// The thread's code.
-
 /**
  * The files that the thread needs when it runs from a single executable: its bundled code, and the files that PGlite
  * loads from the same directory.

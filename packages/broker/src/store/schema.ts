@@ -255,8 +255,8 @@ $$`,
   ];
 }
 
-// Each table is defined once, as a map of its columns. Its `create table` statement and its row type for Kysely are derived
-// from this map.
+// Each table is defined once, as a map of its columns. Its `create table` statement and its row type for Kysely are
+// derived from this map.
 
 /** The SQL type and constraints of each column in a table. */
 type Columns = Readonly<Record<string, string>>;

@@ -130,7 +130,8 @@ export class Tunnel {
   }
 
   /**
-   * Cuts the tunnel if its principal no longer belongs to the session, or if the session may no longer reach the target.
+   * Cuts the tunnel if its principal no longer belongs to the session, or if the session may no longer reach the
+   * target.
    */
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {

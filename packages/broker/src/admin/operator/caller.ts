@@ -11,9 +11,9 @@ export interface AssignedRole {
 }
 
 /**
- * An operator's session, either in the CLI, which authenticates with a token that contains the session, or in a browser.
- * All fields are listed, so that a token from another version is rejected instead of being read as a session that never
- * ends.
+ * An operator's session, either in the CLI, which authenticates with a token that contains the session, or in a
+ * browser. All fields are listed, so that a token from another version is rejected instead of being read as a session
+ * that never ends.
  */
 export const OperatorSession = z.object({
   id: z.string(),

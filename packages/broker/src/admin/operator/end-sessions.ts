@@ -43,16 +43,17 @@ const MOST_NAMED = 100;
 /**
  * Ends sessions for a reason other than a caller's request, such as a logout at the issuer. Does nothing if they have
  * already ended.
- * @param of one of the sessions. Its person is the one that the audit row names
+ * @param session one of the sessions, whose operator the audit row identifies
  * @returns a promise that resolves when the end has been stored. The write is retried until it succeeds
  */
 async function endOperatorSessions(
   context: EndSessionsContext,
   ending: Ending,
-  { subject, login, issuer }: OperatorSession,
+  session: OperatorSession,
   origin: Origin = {},
 ): Promise<void> {
   if (!context.operatorSessions.end(ending)) return;
+  const { subject, login, issuer } = session;
   const event = createAuditEvent('operator.sign-out', origin, context.clock, context.random);
   await recordEnd(context, ending, { ...event, subject, login, issuer });
 }

@@ -161,7 +161,7 @@ const Claims = z.strictObject({
   exchange: z.string().max(64).optional(),
 });
 
-/** The claims that must have a certain value, with the fault of an answer in which they have another one. */
+/** The claims that must match the challenge, with the fault to report if a claim does not match. */
 const MISMATCHES = {
   aud: 'made for a different broker',
   nonce: 'made for a different challenge',

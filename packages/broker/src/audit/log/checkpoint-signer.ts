@@ -44,27 +44,30 @@ export function createCheckpointSigner({ db, chain, key, sinks, before, clock, o
   let last: SignedCheckpoint | undefined;
   /** The last checkpoint in the store, and when it was stored. */
   let stored = { at: Number.NEGATIVE_INFINITY, size: -1 };
-  /** Signs the current state unless the last checkpoint already covers it. */
-  const signNow = async (isStored: boolean): Promise<SignedCheckpoint> => {
+  /**
+   * Signs the current state unless the last checkpoint already covers it.
+   * @param inStore whether to keep the checkpoint in the store as well as in the sinks
+   */
+  const signNow = async (inStore: boolean): Promise<SignedCheckpoint> => {
     const { size, peaks, hash, root } = await chain.snapshot();
     const problem = chain.problem();
     if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
     const same = last?.size === size ? last : undefined;
     const note = same?.note ?? key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: false }));
-    if (isStored && stored.size !== size)
+    if (inStore && stored.size !== size)
       await db
         .insertInto('audit_checkpoints')
         .values({ size: String(size), hash, peaks: JSON.stringify(peaks), note, time: new Date(clock()) })
         .onConflict((conflict) => conflict.column('size').doNothing())
         .execute();
-    if (isStored) stored = { at: clock(), size };
+    if (inStore) stored = { at: clock(), size };
     if (!same) await storeInSinks(sinks, note, { epoch: key.epoch, size });
     last = { size, note };
     return last;
   };
-  const sign = (isStored: boolean) =>
+  const sign = (inStore: boolean) =>
     runExclusive(mutex, 'sign', () =>
-      signNow(isStored).catch((cause: unknown) => {
+      signNow(inStore).catch((cause: unknown) => {
         if (cause instanceof MeshpassError) throw cause;
         throw new MeshpassError('store_unavailable', 'Failed to write the checkpoint.', { cause, retryAfter: 2 });
       }),

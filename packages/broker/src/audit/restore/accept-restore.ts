@@ -31,7 +31,9 @@ export interface RestoreDeclaration {
  */
 const EPOCHS_SKIPPED = 1_000;
 
-/** Ends all live sessions. They may have received certificates after the backup, which the store does not know about. */
+/**
+ * Ends all live sessions. They may have received certificates after the backup, which the store does not know about.
+ */
 const END_SESSIONS = statement<{ readonly at: string; readonly not_after: string }>(`
 with x as (
   select * from jsonb_to_recordset($1::jsonb) x (at timestamptz, not_after timestamptz)

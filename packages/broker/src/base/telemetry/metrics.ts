@@ -11,9 +11,9 @@ export type Metrics = ReturnType<typeof createMetrics>;
 const DELIVERY_OUTCOMES = ['delivered', 'failed', 'given_up', 'dropped'] as const;
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 
-// The chart's alert rules are based on the following series. They have to be initialized to zero before the first event,
-// because Prometheus does not treat a new series that starts at one as an increase. Otherwise, the first event would not
-// raise an alert, and it might be the only one.
+// The chart's alert rules are based on the following series. They have to be initialized to zero before the first
+// event, because Prometheus does not treat a new series that starts at one as an increase. Otherwise, the first event
+// would not raise an alert, and it might be the only one.
 
 /** The error codes of refusals that raise an alert. */
 const ALERTED_CODES = [

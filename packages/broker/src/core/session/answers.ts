@@ -46,7 +46,9 @@ function kubernetesAccess({ mesh, kubernetesTokens }: SessionContext, session: S
   return { ...(certificateAuthority !== undefined && { certificate_authority: certificateAuthority }), grants };
 }
 
-/** Returns what a session can reach: the mesh, the services of its grants, and the Kubernetes API if they include it. */
+/**
+ * Returns what a session can reach: the mesh, the services of its grants, and the Kubernetes API if they include it.
+ */
 export function meshAccess(context: SessionContext, session: Session) {
   const kubernetes = kubernetesAccess(context, session);
   return {

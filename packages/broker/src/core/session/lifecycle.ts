@@ -185,8 +185,8 @@ export function workspaceKey({ session }: Live): string {
 }
 
 /**
- * Prepares the end of a session. `changes` end it in the store. `takeEffect` ends it in memory, so that its requests are
- * rejected immediately, and notifies the edges and the mesh.
+ * Prepares the end of a session. `changes` end it in the store. `takeEffect` ends it in memory, so that its requests
+ * are rejected immediately, and notifies the edges and the mesh.
  */
 function ending(context: SessionContext, live: Live, { cause, detail, ...origin }: CloseRequest) {
   const { session, svids } = live;

@@ -3,7 +3,7 @@
  * out of order. By the time an event arrives, a stopped Codespace may be running again, and a former member may have
  * rejoined the team. Each event therefore only casts doubt on earlier answers, and the broker rechecks each affected
  * session as soon as it has settled (see rechecks.ts). The recheck ends whatever GitHub no longer confirms (see
- * codespaces.ts and members.ts).
+ * codespace-watch.ts and member-watch.ts).
  */
 
 import type { Attestation } from '@meshpass/identity';

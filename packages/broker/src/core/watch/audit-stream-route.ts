@@ -36,7 +36,8 @@ export function githubEventRoutes(
       },
       read: readText,
       handler: async ({ body }) => {
-        // Sessions may end after the response has been sent, each with its own audit event. Accepted events are not recorded.
+        // Sessions may end after the response has been sent, each with its own audit event. Accepted events are not
+        // recorded.
         handle(parseAuditEvents(body));
         return { text: 'Success', code: 0 };
       },

@@ -66,9 +66,9 @@ export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>)
 }
 
 /**
- * The status of a Codespace in a listing, and the cause for which its session is closed if that is believed.
- * `over`: the Codespace has ended, and a single answer is sufficient proof of that. `doubtful`: it is neither clearly
- * running nor clearly ended. `absent`: it is not listed.
+ * The status of a Codespace in a listing, and the cause to record if its session is closed for it. `over`: the
+ * Codespace has ended, and a single answer is sufficient proof of that. `doubtful`: it is neither clearly running nor
+ * clearly ended. `absent`: it is not listed.
  */
 type CodespaceStatus = { readonly kind: 'available' } | EndedStatus;
 

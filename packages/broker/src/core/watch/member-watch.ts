@@ -1,8 +1,8 @@
 /**
  * Watches the organizations, teams and roles that live sessions depend on, and ends sessions and grants of developers
- * who are no longer members. A sweep reads the lists of members, which costs one request per hundred members, or nothing
- * if a list has not changed. Before anything ends, each developer who is missing from a list is queried individually, and
- * so is each developer whom an event concerns (see audit-event-handler.ts).
+ * who are no longer members. A sweep reads the lists of members, which costs one request per hundred members, or
+ * nothing if a list has not changed. Before anything ends, each developer who is missing from a list is queried
+ * individually, and so is each developer whom an event concerns (see audit-event-handler.ts).
  *
  * A "not found" response to such a query may also mean that the login now belongs to another user, or that the App is
  * not allowed to read members. A missing membership therefore only counts if the account is missing from the
@@ -91,7 +91,8 @@ export function createMemberWatch(sessions: SessionContext) {
     listed?: Listed,
   ): Promise<boolean> => {
     const lost = await lostMemberships(read, live, organization, endsWithout(live, organization, trusted), listed);
-    // If the session has ended since the query was sent, the answer says nothing about a later session of the developer.
+    // If the session has ended since the query was sent, the answer says nothing about a later session of the
+    // developer.
     if (live.ended) return true;
     if (lost.length === 0) return false;
     const hasLeft = lost.some(({ kind }) => kind === 'member');

@@ -17,7 +17,8 @@ export interface IssuerKeysOptions extends IssuerHttpOptions {
 export type IssuerKeys = ReturnType<typeof createIssuerKeys>;
 
 /**
- * The maximum age of cached keys, in milliseconds. A key that the issuer has withdrawn may still be trusted for this long.
+ * The maximum age of cached keys, in milliseconds. A key that the issuer has withdrawn may still be trusted for this
+ * long.
  */
 const KEYS_LIFE_MS = 5 * 60_000;
 const COOL_DOWN_MS = 10_000;

@@ -140,8 +140,6 @@ function strongKey({ asymmetricKeyType, asymmetricKeyDetails = {} }: KeyObject):
   );
 }
 
-// A strict DER parser. It rejects any encoding that different parsers could interpret in different ways.
-
 interface DerElement {
   readonly tag: number;
   readonly content: Buffer;
@@ -159,8 +157,9 @@ const CONSTRUCTED = 0x20;
 const LONG_TAG = 0x1f;
 
 /**
- * Splits bytes into consecutive DER elements. All lengths, including those of nested elements, must be definite and
- * minimal (X.690 section 10.1). Elements must not be nested more than 16 levels deep.
+ * Splits bytes into consecutive DER elements. Rejects any encoding that different parsers could interpret in different
+ * ways: all lengths, including those of nested elements, must be definite and minimal (X.690 section 10.1). Elements
+ * must not be nested more than 16 levels deep.
  * @returns the elements, or undefined if the bytes violate any of these rules
  */
 export function parseDerElements(bytes: Buffer, depth = 0): readonly DerElement[] | undefined {

@@ -59,8 +59,9 @@ const List = z.object({
 
 /**
  * Creates the Kubernetes operations on top of an HTTP client.
- * @param isLeader returns whether this broker is known to be the active one. Otherwise, changes are rejected, because its
- *   list of revoked principals may be older than the list in the cluster. Token requests and reviews are still allowed.
+ * @param isLeader returns whether this broker is known to be the active one. Otherwise, changes are rejected, because
+ *   its list of revoked principals may be older than the list in the cluster. Token requests and reviews are still
+ *   allowed.
  */
 export function createKubernetes(http: KubernetesHttp, isLeader = () => true) {
   const change = async (call: KubernetesCall) => {

@@ -37,8 +37,8 @@ const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'Rol
 const AT_ONCE = 8;
 
 /**
- * Applies the manifests, which the compiler has labelled as managed by the broker, and stops at the first failure. If only some of them are applied, they never allow more than
- * all of them would.
+ * Applies the manifests, which the compiler has labelled as managed by the broker, and stops at the first failure. If
+ * only some of them are applied, they never allow more than all of them would.
  * @returns the time (in Unix seconds) at which this must run again even if nothing changes
  * @throws MeshpassError `kubernetes_unavailable`, or `internal` for a kind that is not in ORDER
  */

@@ -1,6 +1,7 @@
 /**
- * Builds the DENY policies in the root namespace for sessions that have ended and grants that were removed. The broker
- * writes them in addition to the compiled policies and keeps them until the last affected SVID has expired.
+ * Builds and maintains the DENY policies in the root namespace for sessions that have ended and grants that were
+ * removed. The broker writes them in addition to the compiled policies and keeps them until the last affected SVID has
+ * expired.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';

@@ -46,8 +46,7 @@ function inOrder(resources: ReadonlyMap<string, Any>): readonly (readonly [strin
   return [...resources].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-// Counts the parts of istiod's resources that are withheld from workspaces.
-
+/** How often a part of istiod's resources was withheld from workspaces. */
 export interface LeftOutCount {
   /** The part that was left out, as a type URL, a field name or a short reason. */
   readonly what: string;

@@ -56,7 +56,7 @@ export function read<T>(any: Any): T | undefined {
   }
 }
 
-// References. They determine which other resources to subscribe to.
+// The references in a resource determine which other resources to subscribe to.
 
 export const HTTP_CONNECTION_MANAGER =
   'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
@@ -117,7 +117,7 @@ export function renameClusters(message: ToClusters, rename: (name: string) => st
   if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = rename(one.name);
 }
 
-// Names in a workspace. The resources of each grant have their own names.
+// In a workspace, the resources of each grant have their own names.
 
 /**
  * Prefixes a resource name with the name of the grant.
