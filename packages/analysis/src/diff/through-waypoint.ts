@@ -4,11 +4,21 @@
  */
 import type { Waypoint } from '@meshpass/istio';
 import { parseCidr } from '../address.ts';
-import { ALWAYS, all, type Condition, flag, NEVER, replaceTests, type Test, testsOf } from './formula/condition.ts';
+import {
+  ALWAYS,
+  all,
+  type Condition,
+  constant,
+  flag,
+  NEVER,
+  opaque,
+  opaqueReason,
+  replaceTests,
+  type Test,
+  testsOf,
+} from './formula/condition.ts';
 import { passesTest } from './formula/text-test.ts';
 import type { PortPolicy } from './port-policy.ts';
-
-const OPAQUE = 'opaque:';
 
 /**
  * Combines the policies of a waypoint with those of the workload behind it.
@@ -66,7 +76,7 @@ function seenByWaypoint(test: Test, address: string | undefined): Condition {
   if (address === undefined)
     return opaque(`a policy at the waypoint tests the address of the Service, which is not known`);
   const [found, range] = [parseCidr(address), parseCidr(test.range)];
-  return yesOrNo(!!found && !!range && range.first <= found.first && found.first <= range.last);
+  return constant(!!found && !!range && range.first <= found.first && found.first <= range.last);
 }
 
 /**
@@ -93,20 +103,9 @@ export function substitutePeer(test: Test, { trustDomain, namespace, account }: 
   if (test.op !== 'text') return test;
   const known = { 'peer.trustDomain': trustDomain, 'peer.namespace': namespace, 'peer.account': account };
   const value = (known as Readonly<Record<string, string | undefined>>)[test.field];
-  return value === undefined ? test : yesOrNo(passesTest(test.test, value));
-}
-
-function yesOrNo(yes: boolean): Condition {
-  return yes ? ALWAYS : NEVER;
-}
-
-function opaque(reason: string): Condition {
-  return flag(`${OPAQUE}${reason}`);
+  return value === undefined ? test : constant(passesTest(test.test, value));
 }
 
 function whyOpaque(condition: Condition): string | undefined {
-  for (const test of testsOf(condition, new Set())) {
-    if (test.op === 'flag' && test.field.startsWith(OPAQUE)) return test.field.slice(OPAQUE.length);
-  }
-  return undefined;
+  return [...testsOf(condition, new Set())].map(({ field }) => opaqueReason(field)).find((why) => why !== undefined);
 }

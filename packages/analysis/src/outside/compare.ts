@@ -7,14 +7,14 @@
 import { MeshpassError, memoize, terminalText } from '@meshpass/identity';
 import { type Resource, withCreationTimes } from '@meshpass/istio';
 import type { Call } from '../diff/formula/call.ts';
-import { ALWAYS, any, type Condition, not, testsOf, text } from '../diff/formula/condition.ts';
+import { ALWAYS, any, type Condition, not, opaqueReason, testsOf, text } from '../diff/formula/condition.ts';
 import { NONE, type Node, type Product } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import { describeEntry } from '../exposure/describe.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
 import { isNormal } from '../exposure/unauthenticated.ts';
 import type { WitnessRequest } from '../exposure/witness.ts';
-import { approximateCondition, opaqueReason } from '../routes/opaque.ts';
+import { approximateCondition } from '../routes/opaque.ts';
 import { describeOutsideCalls, formatWitness, witnessRequest } from './describe.ts';
 import { computeOutsideReach, type OutsideDecision, type OutsideReach } from './outside.ts';
 import { selectionChanges } from './pods-of.ts';

@@ -2,13 +2,12 @@
  * Creates the routers for ports that are published without a gateway, and for ports that EnvoyFilters and Sidecars add.
  */
 import type { MeshView } from '@meshpass/istio';
-import { ALWAYS, all, any } from '../diff/formula/condition.ts';
+import { ALWAYS, all, any, opaque } from '../diff/formula/condition.ts';
 import { listEnvoyFilterExposures } from '../exposure/entries/envoy-filters.ts';
 import { listPodExposures } from '../exposure/entries/pods.ts';
 import { listServiceExposures } from '../exposure/entries/services.ts';
 import type { EntryPoint, Exposure } from '../exposure/exposure.ts';
 import { type Listener, matchCondition } from '../routes/match-condition.ts';
-import { opaque } from '../routes/opaque.ts';
 import { NO_REWRITE } from '../routes/rewrite.ts';
 import type { Router, Target } from './router.ts';
 import { targetsAt } from './target.ts';

@@ -13,7 +13,7 @@ import {
   oldestFirst,
 } from '@meshpass/istio';
 import { items, record } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition } from '../diff/formula/condition.ts';
+import { ALWAYS, all, any, type Condition, opaque } from '../diff/formula/condition.ts';
 import {
   commonHosts,
   type EffectiveListener,
@@ -30,7 +30,6 @@ import {
 } from '../exposure/entries/gateway-routes.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
 import { type Listener, matchCondition } from '../routes/match-condition.ts';
-import { opaque } from '../routes/opaque.ts';
 import { type RankedStep, type Router, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';
 

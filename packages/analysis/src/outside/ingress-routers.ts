@@ -6,11 +6,10 @@
  */
 import { coversHost, type Ingress, type MeshView } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition, NEVER } from '../diff/formula/condition.ts';
+import { ALWAYS, all, any, type Condition, NEVER, opaque } from '../diff/formula/condition.ts';
 import { type Backend, listServedIngresses, type ServedIngress } from '../exposure/entries/ingresses.ts';
 import type { EntryPoint } from '../exposure/exposure.ts';
 import { type Listener, matchCondition } from '../routes/match-condition.ts';
-import { opaque } from '../routes/opaque.ts';
 import { segmentPrefix } from '../routes/text-match.ts';
 import { type RankedStep, type Router, type Step, virtualHostsOf } from './router.ts';
 import { targetsAt } from './target.ts';

@@ -2,7 +2,7 @@
 import { memoize } from '@meshpass/identity';
 import type { HttpMatch, HttpRoute, MeshView } from '@meshpass/istio';
 import { items, record, texts } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition, not, text } from '../diff/formula/condition.ts';
+import { ALWAYS, all, any, type Condition, not, opaque, text } from '../diff/formula/condition.ts';
 import {
   gatewayTables,
   type ServedRoute,
@@ -12,7 +12,6 @@ import {
 import { routeExposures, toEntryPoint } from '../exposure/entries/virtual-services.ts';
 import { trustedHops, whyReadersUnknown } from '../exposure/gateway-pods.ts';
 import { hostCondition, type Listener, matchCondition } from '../routes/match-condition.ts';
-import { opaque } from '../routes/opaque.ts';
 import type { Router, Step, VirtualHost } from './router.ts';
 import { targetsAt } from './target.ts';
 

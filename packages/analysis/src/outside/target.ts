@@ -10,8 +10,11 @@ import {
   all,
   any,
   type Condition,
+  constant,
   NEVER,
   not,
+  opaque,
+  opaqueReason,
   replaceTests,
   type Test,
   text,
@@ -31,7 +34,6 @@ import {
 import { isNarrow } from '../exposure/internal.ts';
 import { findAddedCheck } from '../exposure/patches.ts';
 import type { Peer } from '../exposure/unauthenticated.ts';
-import { opaque } from '../routes/opaque.ts';
 import { preRewriteCondition, type Rewrite } from '../routes/rewrite.ts';
 import { clientTlsOf, gatewayCallers, serverNameOf } from './pods-of.ts';
 import type { Target } from './router.ts';
@@ -176,8 +178,8 @@ function decided(test: Test, caller: Caller): Condition {
     case 'address':
       return addressCondition(test, caller);
     case 'flag':
-      if (test.field === 'peer') return yesOrNo(caller.peer !== undefined);
-      if (test.field.startsWith('opaque:')) return test;
+      if (test.field === 'peer') return constant(caller.peer !== undefined);
+      if (opaqueReason(test.field) !== undefined) return test;
       return test.field.startsWith('custom:')
         ? opaque(`the authorizer ${test.field.slice('custom:'.length)} decides`)
         : NEVER;
@@ -186,14 +188,10 @@ function decided(test: Test, caller: Caller): Condition {
   }
 }
 
-function yesOrNo(yes: boolean): Condition {
-  return yes ? ALWAYS : NEVER;
-}
-
 function addressCondition({ field, range }: Extract<Test, { readonly op: 'address' }>, { peer }: Caller): Condition {
   if (field === 'destination.ip') return opaque(`a policy tests the destination address ${range}`);
   if (field === 'source.ip' && peer) return opaque(`a policy tests the address of the gateway, ${range}`);
-  return yesOrNo(!isNarrow(range));
+  return constant(!isNarrow(range));
 }
 
 function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni, before }: Caller): Condition {
@@ -203,7 +201,7 @@ function textCondition(test: Extract<Test, { readonly op: 'text' }>, { peer, sni
   if (field === 'connection.sni') {
     return sni === undefined
       ? opaque('a policy tests the SNI')
-      : yesOrNo(peer !== undefined && passesTest(test.test, sni));
+      : constant(peer !== undefined && passesTest(test.test, sni));
   }
   if (field.startsWith('metadata:')) return opaque(`a policy tests ${field}`);
   return before(test) ?? (field === 'host' ? hostTest(test) : test);
@@ -235,9 +233,9 @@ function hostTest({ test }: Extract<Test, { readonly op: 'text' }>): Condition {
 
 function peerCondition({ field, test }: Extract<Test, { readonly op: 'text' }>, peer: Peer | undefined): Condition {
   if (!peer) return NEVER;
-  if (field === 'peer.trustDomain') return yesOrNo(passesTest(test, peer.trustDomain));
-  if (field === 'peer.namespace') return yesOrNo(passesTest(test, peer.namespace));
+  if (field === 'peer.trustDomain') return constant(passesTest(test, peer.trustDomain));
+  if (field === 'peer.namespace') return constant(passesTest(test, peer.namespace));
   return peer.serviceAccount === undefined
     ? opaque('a policy tests the ServiceAccount of the gateway, which is not among the files')
-    : yesOrNo(passesTest(test, peer.serviceAccount));
+    : constant(passesTest(test, peer.serviceAccount));
 }

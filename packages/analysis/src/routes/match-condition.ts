@@ -4,10 +4,20 @@
  */
 import type { HttpMatch, StringMatch } from '@meshpass/istio';
 import { record } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from '../diff/formula/condition.ts';
+import {
+  ALWAYS,
+  all,
+  any,
+  type Condition,
+  flag,
+  NEVER,
+  not,
+  opaque,
+  type TextField,
+  text,
+} from '../diff/formula/condition.ts';
 import { parseRegex } from '../diff/formula/regex.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
-import { opaque } from './opaque.ts';
 
 /** A listener of an entry point. */
 export interface Listener {

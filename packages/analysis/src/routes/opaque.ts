@@ -1,19 +1,9 @@
 /**
- * Represents the parts of formulas that cannot be expressed by opaque flags, and evaluates formulas that contain them.
+ * Approximates and evaluates formulas that contain opaque flags, which stand for tests that formulas cannot express.
  * Opaque flags can only be compared for equality, because their meaning is unknown.
  */
 import { type Call, meets } from '../diff/formula/call.ts';
-import { ALWAYS, all, any, type Condition, flag, NEVER, not } from '../diff/formula/condition.ts';
-
-/** Creates an opaque condition, which stands for a test that formulas cannot express. */
-export function opaque(reason: string): Condition {
-  return flag(`opaque:${reason}`);
-}
-
-/** Returns the reason for an opaque field, or undefined for other fields. */
-export function opaqueReason(field: string): string | undefined {
-  return field.startsWith('opaque:') ? field.slice('opaque:'.length) : undefined;
-}
+import { ALWAYS, all, any, type Condition, NEVER, not, opaqueReason } from '../diff/formula/condition.ts';
 
 /**
  * Replaces the opaque parts of a formula so that it matches either as few or as many calls as possible.

@@ -4,11 +4,21 @@
  */
 import type { HttpMatch, HttpRoute, RouteFilter } from '@meshpass/istio';
 import { items, record, text as textOf, texts } from '@meshpass/istio/members';
-import { ALWAYS, all, any, type Condition, NEVER, not, type Test, text } from '../diff/formula/condition.ts';
+import {
+  ALWAYS,
+  all,
+  any,
+  type Condition,
+  constant,
+  NEVER,
+  not,
+  opaque,
+  type Test,
+  text,
+} from '../diff/formula/condition.ts';
 import { classOf } from '../diff/formula/pattern.ts';
 import { type Piece, passesTest, type TextTest } from '../diff/formula/text-test.ts';
 import { normalizePath } from '../evaluate/rule/path.ts';
-import { opaque } from './opaque.ts';
 
 /** The replacement for the entire path, or for the prefix that the route matches. The query string is preserved. */
 export type PathRewrite =
@@ -191,10 +201,6 @@ export function preRewriteCondition(
   if (!rewrite.headers.some((one) => one.name === name)) return undefined;
   const after = rewrittenHeader(rewrite, name, 'unknown');
   return after === 'unknown' ? unknown(field) : constant(passesTest(test.test, after.value));
-}
-
-function constant(value: boolean): Condition {
-  return value ? ALWAYS : NEVER;
 }
 
 function unknown(field: string): Condition {

@@ -74,6 +74,11 @@ export type TextField =
 export const ALWAYS: Condition = { op: 'constant', value: true };
 export const NEVER: Condition = { op: 'constant', value: false };
 
+/** Returns the condition that always or never holds. */
+export function constant(value: boolean): Condition {
+  return value ? ALWAYS : NEVER;
+}
+
 /** Combines conditions with a logical AND, folding constants. */
 export function all(of: readonly Condition[]): Condition {
   const asked = of.filter((one) => one !== ALWAYS);
@@ -108,6 +113,16 @@ export function path(value: string): Condition {
 /** Creates a condition that requires a flag to be true. */
 export function flag(field: FlagField): Condition {
   return { op: 'flag', field };
+}
+
+/** Creates an opaque condition, which stands for a test that formulas cannot express. */
+export function opaque(reason: string): Condition {
+  return flag(`opaque:${reason}`);
+}
+
+/** Returns the reason for an opaque field, or undefined for other fields. */
+export function opaqueReason(field: string): string | undefined {
+  return field.startsWith('opaque:') ? field.slice('opaque:'.length) : undefined;
 }
 
 /** Whether a field may have more than one value at the same time. */
