@@ -25,8 +25,15 @@ export type Clauses<Test> = readonly (readonly (readonly Test[])[])[];
 
 /** The condition keys (`when`) that are fields by themselves. */
 const CONDITIONS = [
-  ...(['source.principal', 'source.namespace', 'source.serviceAccount', 'source.trustDomain'] as const),
-  ...(['source.ip', 'remote.ip', 'destination.ip', 'destination.port', 'connection.sni'] as const),
+  'source.principal',
+  'source.namespace',
+  'source.serviceAccount',
+  'source.trustDomain',
+  'source.ip',
+  'remote.ip',
+  'destination.ip',
+  'destination.port',
+  'connection.sni',
   'request.auth.principal',
 ] as const;
 type Condition = (typeof CONDITIONS)[number];
@@ -39,7 +46,12 @@ const OPERATION_FIELDS = [
 ] as const;
 
 const HTTP_FIELDS: ReadonlySet<RuleField> = new Set<RuleField>([
-  ...(['host', 'method', 'path', 'request.headers', 'request.auth.principal', 'request.auth.claims'] as const),
+  'host',
+  'method',
+  'path',
+  'request.headers',
+  'request.auth.principal',
+  'request.auth.claims',
 ]);
 
 type Protocol = 'http' | 'tcp';

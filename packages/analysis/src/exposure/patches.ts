@@ -22,7 +22,7 @@ type ConfigPatch = NonNullable<EnvoyFilter['spec']['configPatches']>[number];
 export type Patch = EnvoyFilter | ProxyExtension;
 
 /** The kind of proxy that a patch applies to: a gateway, or a workload's sidecar for inbound calls. */
-export type PatchContext = 'GATEWAY' | 'SIDECAR_INBOUND';
+type PatchContext = 'GATEWAY' | 'SIDECAR_INBOUND';
 
 /**
  * Lists the objects that change a proxy. This includes objects that may select Pods that are not in the files.

@@ -8,7 +8,7 @@ import {
   withAliases,
   ztunnelRule,
 } from '@meshpass/istio';
-import { type Clauses, envoyRule } from '../../envoy-rule.ts';
+import { type Clauses, envoyRule, type RuleTest } from '../../envoy-rule.ts';
 import type { CallFacts, Test } from '../facts.ts';
 import { compileField, compileZtunnelField } from './field.ts';
 
@@ -53,13 +53,8 @@ export function exactPrincipals(
   return named.flat().flatMap((one) => withAliases(one, trustDomains));
 }
 
-interface Values {
-  readonly values: readonly string[];
-  readonly notValues: readonly string[];
-}
-
 /** @param compile compiles a list of values to a test that passes if any of them matches */
-function compileClauses<T extends Values>(
+function compileClauses<T extends Pick<RuleTest, 'values' | 'notValues'>>(
   clauses: Clauses<T>,
   compile: (field: T, values: readonly string[]) => Test,
 ): Test {
