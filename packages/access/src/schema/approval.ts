@@ -39,7 +39,7 @@ export const approval = z
       'the list of approvers is empty: add an entry',
     ),
     for: duration('Duration if the request has none', '1m', '12h').prefault('1h'),
-    max: duration('Maximum duration of a request, by default that of "for"', '1m', '12h').optional(),
+    max: duration('Maximum duration of a request (default: "for")', '1m', '12h').optional(),
     reason: z.enum(['required', 'optional']).default('required').describe('Whether a request needs a reason'),
     count: z.int().min(1, 'at least 1').max(5, 'at most 5').default(1).describe('Number of people who must approve'),
     emergency: emergency

@@ -140,7 +140,7 @@ function behind(
   });
 }
 
-/** @param unknown a reason why decisions are unknown, which only counts if the workload itself gives none */
+/** @param unknown why decisions are unknown, which is only used if nothing about the workload makes them unknown */
 function endpointOf(
   view: MeshView,
   workload: Workload,

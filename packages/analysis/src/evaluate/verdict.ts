@@ -1,4 +1,4 @@
-/** Determines whether a call to an endpoint is allowed: yes, no or unknown. */
+/** Determines whether a call to an endpoint is allowed (yes, no or unknown), and describes decisions in words. */
 import type { Call, Decision, RuleRef } from './call.ts';
 import type { Endpoint } from './target.ts';
 import { decideEveryPath, type Way } from './ways.ts';
@@ -76,7 +76,7 @@ const REASONS: Readonly<Record<Decision['reason'], string>> = {
 };
 
 /**
- * Describes the reason of a decision, with the rule that decides.
+ * Describes the reason for a decision and the rule that decides.
  * @example
  * ```ts
  * import { describeDecision } from '@meshpass/analysis/evaluate';

@@ -1,8 +1,8 @@
 /**
- * Determines which proxy enforces the policies in front of a workload when calls arrive from an entry point, and converts
- * its policies into the formulas that the policy diff uses. Gateways
- * and other clients outside ambient mode bypass a Pod's waypoint, unless `istio.io/ingress-use-waypoint` routes gateway
- * calls through it. Source: Istio's documentation of ambient mode, "Configure waypoint proxies".
+ * Determines which proxy enforces the policies in front of a workload when calls arrive from an entry point, and
+ * converts its policies into the formulas that the policy diff uses. Gateways and other clients outside ambient mode
+ * bypass a Pod's waypoint, unless `istio.io/ingress-use-waypoint` routes gateway calls through it. Source: Istio's
+ * documentation of ambient mode, "Configure waypoint proxies".
  */
 
 import { memoize } from '@meshpass/identity';

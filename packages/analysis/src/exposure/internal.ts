@@ -1,7 +1,8 @@
 /**
- * Recognizes load balancers that are only reachable from a private network. Sources: the annotations of the cloud
- * providers' controllers (AWS Load Balancer Controller, GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud,
- * DigitalOcean, Hetzner, Yandex Cloud), and the Service API reference.
+ * Determines how Services and the Pods of gateways are published, and recognizes load balancers that are only reachable
+ * from a private network. Sources: the annotations of the cloud providers' controllers (AWS Load Balancer Controller,
+ * GKE, AKS, OpenStack, OCI, IBM Cloud, Alibaba Cloud, DigitalOcean, Hetzner, Yandex Cloud), and the Service API
+ * reference.
  */
 
 import { createMemo, memoize } from '@meshpass/identity';

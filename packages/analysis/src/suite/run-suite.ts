@@ -176,8 +176,8 @@ type CaseVerdict =
   | { readonly unknown: string };
 
 /**
- * Decides the call for one of the caller's identities. The first endpoint that rejects the call decides, and the first
- * of all if none does. Also records the deciding rule in `touched`.
+ * Decides the call for one of the caller's identities. The first endpoint that rejects the call decides. If no endpoint
+ * rejects it, the first one decides. Also records the deciding rule in `touched`.
  */
 function decideAs(
   { grant, caller }: Identity,

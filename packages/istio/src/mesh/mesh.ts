@@ -1,4 +1,4 @@
-/** The mesh model that access files are compiled against. */
+/** The mesh model that access files are compiled against, and the conversion of Services to it. */
 import type { RbacRule, Service } from '../object/kubernetes.ts';
 import type { Metadata } from '../object/object.ts';
 import { isTcp, type PortProtocol, protocolOf } from './port-protocol.ts';

@@ -21,8 +21,8 @@ export interface Origin {
   /** The name of the file or the cluster. */
   readonly file: string;
   /**
-   * The first line of the object, starting at 1, which is computed on demand as by `at`. It is 0 for objects without a
-   * line, such as those from a cluster.
+   * The first line of the object, starting at 1. It is computed on demand, by parsing the text again. It is 0 for
+   * objects without a line, such as those from a cluster.
    */
   readonly line: number;
   /** The Helm template that produced the object, from the `# Source:` comment before the document. */

@@ -22,6 +22,7 @@ export function describeUnplaced(objects: readonly KubeObject[]): string | undef
   const unplaced = objects.filter(({ origin }) => origin.unplaced);
   if (unplaced.length === 0) return undefined;
   const verbs = unplaced.length === 1 ? 'has no namespace and is' : 'have no namespace and are';
+  // Each line is computed by parsing the text again, so only the lines that are shown are computed.
   const names = unplaced
     .slice(0, SHOWN)
     .map(({ kind, metadata, origin }) => `${kind} ${metadata.name} (${origin.file}:${origin.line})`);

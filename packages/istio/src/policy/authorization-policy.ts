@@ -1,6 +1,6 @@
 /**
- * The effect of an AuthorizationPolicy as a whole, regardless of its rules. Source: pilot/pkg/security/authz/builder of
- * Istio 1.31.
+ * The effect of an AuthorizationPolicy as a whole, regardless of its rules, and the source fields of rules. Source:
+ * pilot/pkg/security/authz/builder of Istio 1.31.
  */
 
 import type { MeshConfig } from '../mesh/mesh-config.ts';

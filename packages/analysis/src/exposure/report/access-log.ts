@@ -1,7 +1,7 @@
 /**
- * Reads the access logs of Istio gateways and sidecars: the fields of a line, the workload port that it belongs to, and
- * the call, which contains only some of a call's fields. Sources: "Envoy Access Logs" (JSON encoding) in Istio's
- * documentation, and "Access logging" in Envoy's.
+ * Reads the access logs of Istio gateways and sidecars. Parses the fields of a line, finds the workload ports whose
+ * proxies may have written it, and reconstructs the call as far as the line describes it. Sources: "Envoy Access Logs"
+ * (JSON encoding) in Istio's documentation, and "Access logging" in Envoy's.
  */
 
 import { record, text } from '@meshpass/istio/members';

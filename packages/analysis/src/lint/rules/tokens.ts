@@ -51,7 +51,7 @@ function firstClaim(policy: AuthorizationPolicy): Path | undefined {
 }
 
 /**
- * Checks whether both policies apply to the same workload, going by the Pods that the first one selects. Returns
+ * Checks whether both policies apply to the same workload, based on the Pods that the first one selects. Returns
  * undefined if this depends on their `targetRefs`.
  */
 function meet({ mesh }: LintContext, one: SelectingPolicy, other: SelectingPolicy): boolean | undefined {

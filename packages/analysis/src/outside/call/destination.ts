@@ -131,7 +131,8 @@ function rewritten(
 }
 
 /**
- * Finds a value that policies test although it is not known, because the gateway may change it.
+ * Explains why a decision is unknown: policies test a value that the gateway may change. Returns undefined if they test
+ * no such value.
  * @param unknown contains `path` and the names of headers if the route changes them to unknown values
  */
 function whyUndecided(
