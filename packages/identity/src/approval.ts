@@ -1,6 +1,6 @@
 /** Wire schemas for approval requests, which workspaces, agents and the broker share. See docs/access/approvals.md. */
 import { z } from 'zod';
-import { grant, port, text, unixSeconds } from './schema/fields.ts';
+import { dnsName, grant, port, text, unixSeconds } from './schema/fields.ts';
 
 const duration = z.number().int().positive().max(43_200);
 
@@ -8,7 +8,7 @@ export const ApprovalSeconds = duration;
 /** The id of a request, which consists of 24 random hexadecimal digits. */
 export const ApprovalId = z.string().regex(/^[0-9a-f]{24}$/, 'is not a valid request id');
 /** The reason that a person gives for a request or an answer. */
-export const ApprovalReason = text(300).refine((reason) => reason.trim() !== '', 'must not be empty');
+const ApprovalReason = text(300).refine((reason) => reason.trim() !== '', 'must not be empty');
 
 export const ApprovalState = z.enum([
   /** The request is waiting for answers. */
@@ -78,7 +78,7 @@ export const MAX_OPENED_PORTS = 50;
 const opens = z
   .array(
     z.object({
-      host: z.string().min(1).max(253),
+      host: dnsName,
       port,
       /** The allowed operations. Absent if the whole port is granted. */
       allow: z.array(text(4_096)).max(500).optional(),

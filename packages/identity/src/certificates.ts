@@ -23,17 +23,6 @@ export function createCsr(privateKey: KeyObject): string {
   return `-----BEGIN CERTIFICATE REQUEST-----\n${lines.join('\n')}\n-----END CERTIFICATE REQUEST-----\n`;
 }
 
-function sequence(...parts: readonly Buffer[]): Buffer {
-  return tlv(0x30, Buffer.concat(parts));
-}
-
-function tlv(tag: number, value: Buffer): Buffer {
-  const length = value.length;
-  if (length < 0x80) return Buffer.concat([Buffer.of(tag, length), value]);
-  if (length < 0x100) return Buffer.concat([Buffer.of(tag, 0x81, length), value]);
-  return Buffer.concat([Buffer.of(tag, 0x82, length >> 8, length & 0xff), value]);
-}
-
 /** The validity period of a certificate, in Unix seconds. */
 export interface CertificateValidity {
   readonly notBefore: number;
@@ -50,4 +39,15 @@ export function certificateValidity(certificate: X509Certificate | string | Buff
   const { validFromDate, validToDate } =
     certificate instanceof X509Certificate ? certificate : new X509Certificate(certificate);
   return { notBefore: validFromDate.getTime() / 1000, notAfter: validToDate.getTime() / 1000 };
+}
+
+function sequence(...parts: readonly Buffer[]): Buffer {
+  return tlv(0x30, Buffer.concat(parts));
+}
+
+function tlv(tag: number, value: Buffer): Buffer {
+  const length = value.length;
+  if (length < 0x80) return Buffer.concat([Buffer.of(tag, length), value]);
+  if (length < 0x100) return Buffer.concat([Buffer.of(tag, 0x81, length), value]);
+  return Buffer.concat([Buffer.of(tag, 0x82, length >> 8, length & 0xff), value]);
 }

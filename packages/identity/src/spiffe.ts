@@ -1,4 +1,7 @@
-/** SPIFFE ids in Istio's format, and the SNI that Istio's gateways use for routing. Both are parsed strictly. */
+/**
+ * SPIFFE ids in Istio's format, targets, and the SNI that Istio's gateways use for routing. All of them are parsed
+ * strictly.
+ */
 import { MeshpassError } from './error.ts';
 
 export interface SpiffeId {
@@ -118,7 +121,7 @@ export function parseTarget(authority: string): Target | undefined {
 }
 
 /**
- * The host and port of the API server. This is the only target outside the mesh that an edge may connect to, and only
+ * The host and port of the Kubernetes API server. This is the only target outside the mesh that an edge may connect to, and only
  * if this is enabled. In every cluster, the API server's certificate contains this name.
  */
 export const KUBERNETES_API = { host: 'kubernetes.default.svc', port: 443 } as const;

@@ -5,14 +5,12 @@
 import { z } from 'zod';
 import { MAX_STATEMENT_LENGTH } from './channel/statement.ts';
 import { KubernetesAccess } from './kubernetes.ts';
-import { compactJws, grant, MAX_GRANTS, PublicKey, port, text, unixSeconds } from './schema/fields.ts';
+import { compactJws, dnsName, grant, MAX_GRANTS, PublicKey, port, text, unixSeconds } from './schema/fields.ts';
 import { isServiceAddress } from './service-address.ts';
 import { isTrustDomain, parseSpiffe } from './spiffe.ts';
 import { PEM_CERTIFICATES } from './text.ts';
 
 export { MAX_GRANTS, PublicKey };
-
-const dnsName = z.string().min(1).max(253);
 
 // The agent does not trust the broker with its machine, so every value from the broker has bounds. Text may be printed
 // to a terminal, a name may be written to the hosts file, and a number may be used in a timer.
@@ -36,14 +34,16 @@ const bearer = z
   .regex(/^[A-Za-z0-9._~+/-]+=*$/);
 const pem = z.string().max(131_072).regex(PEM_CERTIFICATES);
 const roots = z.array(pem).max(64);
+
+/** Matches custom headers in lower case, `x-...`. */
 const TOKEN_HEADER = /^x-[a-z0-9](?:[a-z0-9-]{0,60}[a-z0-9])?$/;
 /** Matches headers that proxies set and trust. */
 const OF_PROXIES = /^x-(?:forwarded|envoy|b3|request-id|real-ip|istio)(?:-|$)/;
 
 /**
- * Whether a name is that of a custom header, `x-...`, in lower case. The agent replaces this header in requests. It
- * must therefore not be a header that frames the message (`content-length`), routes it (`host`) or belongs to the
- * application (`authorization`).
+ * Whether a name is that of a custom header that may contain the identity token. The agent replaces this header in
+ * requests. It must therefore not be a header that frames the message (`content-length`), routes it (`host`) or belongs
+ * to the application (`authorization`).
  */
 export function isTokenHeader(name: string): boolean {
   return TOKEN_HEADER.test(name) && !OF_PROXIES.test(name);

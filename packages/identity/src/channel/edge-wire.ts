@@ -1,6 +1,6 @@
 /** Messages that an edge and the broker exchange: the broker's feed, control connections, and the edge's decisions. */
 import { z } from 'zod';
-import { digest, port, unixSeconds } from '../schema/fields.ts';
+import { digest, dnsName, port, unixSeconds } from '../schema/fields.ts';
 import { MAX_STATEMENT_LENGTH } from './statement.ts';
 
 /**
@@ -37,7 +37,7 @@ export type DrainingTunnels = z.infer<typeof DrainingTunnels>;
  */
 export const EdgeDraining = z.object({ sessions: z.array(DrainingTunnels).max(MAX_DRAINING_SESSIONS) });
 
-const target = z.object({ host: z.string().min(1).max(253), port });
+const target = z.object({ host: dnsName, port });
 
 /** A live session, as an edge sees it. */
 export const AdmittedSession = z.object({

@@ -12,7 +12,7 @@ import { MAX_STATEMENT_LENGTH } from './statement.ts';
 export const MAX_LEASE_PROOF_LENGTH = 2_048;
 const TYPE = 'meshpass-lease+jwt';
 
-export const LeaseClaims = z.strictObject({
+const LeaseClaims = z.strictObject({
   /** The session id. */
   sid: z.string().min(1).max(64),
   /** The sequence number, which must be greater than in all earlier proofs of the session. */
@@ -20,7 +20,7 @@ export const LeaseClaims = z.strictObject({
   /** The agent's estimate of the broker's time, in Unix milliseconds. */
   at: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
 });
-export type LeaseClaims = z.infer<typeof LeaseClaims>;
+type LeaseClaims = z.infer<typeof LeaseClaims>;
 
 const Header = z.strictObject({ typ: z.literal(TYPE), alg: z.literal('ES256'), jwk: PublicKey.strict() });
 

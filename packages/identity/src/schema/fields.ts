@@ -5,6 +5,7 @@ import { isPlainText } from '../text.ts';
 
 /** The maximum number of grants in a session. The broker never opens a session with more. */
 export const MAX_GRANTS = 32;
+export const dnsName = z.string().min(1).max(253);
 export const port = z.number().int().min(1).max(65_535);
 /** A Unix time up to the year 9999. Later times would overflow in calculations. */
 export const unixSeconds = z.number().int().nonnegative().max(253_402_300_799);
