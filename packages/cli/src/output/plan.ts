@@ -1,8 +1,7 @@
 /** Formats a plan and determines its exit code. */
 import { type Acceptance, formatPlan, isUnknown, type Plan, refusals } from '@meshpass/analysis/plan';
 import { choice } from '../command/flag.ts';
-import type { Answer } from '../command/outcome.ts';
-import { EXIT, type ExitCode } from '../command/outcome.ts';
+import { type Answer, EXIT, type ExitCode } from '../command/outcome.ts';
 
 export const planOutput = choice(['text', 'json', 'markdown'], 'output format', { value: '<format>', default: 'text' });
 export type PlanOutput = 'text' | 'json' | 'markdown';

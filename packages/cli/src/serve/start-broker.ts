@@ -35,8 +35,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { EXIT } from '../command/outcome.ts';
 import { gatewayLocation } from '../command/shared-flags.ts';
 import { type EdgeProcess, runEdge, waitForSignal } from './edge-process.ts';
-import type { ServeOptions } from './flags.ts';
-import { parsePolicyAuthors } from './flags.ts';
+import { parsePolicyAuthors, type ServeOptions } from './flags.ts';
 
 /**
  * How long the edge in this process may receive nothing from the broker, in milliseconds. After a longer silence, the

@@ -22,8 +22,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { type MeshView, viewMesh } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { argument, type OptionsOf, text } from '../../command/flag.ts';
-import type { Answer } from '../../command/outcome.ts';
-import { EXIT } from '../../command/outcome.ts';
+import { type Answer, EXIT } from '../../command/outcome.ts';
 import { output, tokenAudience } from '../../command/shared-flags.ts';
 import {
   identityTokens,
