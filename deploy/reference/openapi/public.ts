@@ -1,5 +1,4 @@
 /** Operations of the public listener: agents, edges, CI and GitHub. docs/interfaces/protocol.md is their prose. */
-
 import {
   EdgeConfigurationRequest,
   EdgeDecisions,

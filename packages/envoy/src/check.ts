@@ -186,7 +186,7 @@ function indexNames(checked: readonly CheckedResource[], refuse: Refuse): Readon
   return byName;
 }
 
-/** Returns the address and port of a listener, or undefined for any other resource. */
+/** Returns the address and port of a listener, or undefined for an internal listener or any other resource. */
 function socketOf(message: ResourceMessage): string | undefined {
   const { case: kind, value } = message.address?.address ?? {};
   return kind === 'socketAddress' ? `${value?.address}:${value?.portSpecifier?.value}` : undefined;

@@ -4,7 +4,6 @@
  * on its own: while the broker is unavailable, traffic continues until the credentials expire. If the session has
  * ended, the manager opens a new one with a new proof.
  */
-
 import { MeshpassError, plainText, toMeshpassError } from '@meshpass/identity';
 import type { LeaseStatement } from '@meshpass/identity/channel';
 import type { RefusalReport } from '../access-log/report.ts';
@@ -321,7 +320,10 @@ export class CredentialManager {
     if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#tasks.later('svids', 0);
   }
 
-  /** Renews the certificates of the given grants, and the identity token if `withToken` is set. */
+  /**
+   * Renews the certificates of the given grants, and the identity token if `withToken` is set.
+   * @param what the change to report to `onChange`
+   */
   async #renew(what: 'svids' | 'token', grants: readonly string[], withToken = false): Promise<void> {
     const { client, now, onChange } = this.#options;
     const { accessToken } = this.credentials;

@@ -1,4 +1,4 @@
-/** Finds a proof of this workspace's identity without any configuration. */
+/** Finds a proof of this workspace's identity, and combines it with sign-ins. */
 import { readFileSync } from 'node:fs';
 import { MeshpassError, type Proof, parseJson, toMeshpassError } from '@meshpass/identity';
 import { requestActionsToken } from './actions-token.ts';

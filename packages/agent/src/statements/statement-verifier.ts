@@ -4,7 +4,6 @@
  * configuration that its newest lease refers to. This module has no side effects: each result describes what to do
  * about a statement.
  */
-
 import { sha256Base64url } from '@meshpass/identity';
 import {
   type ConfigurationStatement,

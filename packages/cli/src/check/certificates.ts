@@ -18,6 +18,7 @@ interface PublicAddressOptions {
 }
 
 const DAY = 86_400;
+const DAY_MS = DAY * 1000;
 /**
  * The check warns if fewer than this many days remain or, for short-lived certificates, if less than a quarter of the
  * lifetime remains. The chart's alert uses the same thresholds.
@@ -111,10 +112,6 @@ export async function checkIssuedCertificates({ http, namespace }: CheckContext)
       });
     });
 }
-
-// Checks how long certificates remain valid.
-
-const DAY_MS = 86_400_000;
 
 interface ExpiryAdvice {
   /** The check warns if fewer than this many days remain. */

@@ -212,8 +212,6 @@ export async function checkLeftovers({ http, namespace }: CheckContext): Promise
   );
 }
 
-// Checks whether the current user may install the chart.
-
 const RBAC = 'rbac.authorization.k8s.io';
 const created = (
   group: string,
@@ -240,7 +238,7 @@ export const INSTALL_PERMISSIONS: readonly KubernetesPermission[] = [
   ),
 ];
 
-/** Checks the permissions of the kubeconfig's user with SelfSubjectAccessReview. */
+/** Checks with SelfSubjectAccessReview whether the kubeconfig's user may install the chart. */
 export async function checkInstallPermissions(context: CheckContext): Promise<Findings> {
   const seen = 'SelfSubjectAccessReview';
   const [all] = await reviewPermissions(context, [{ group: '*', resource: '*', verbs: ['*'] }]);

@@ -1,5 +1,4 @@
-/** Builds the parser for the command tree. Only the definition of the selected command is loaded. */
-
+/** Builds the parser for the command tree, and the help texts. Only the definition of the selected command is loaded. */
 import { pageUrl, VERSION } from '@meshpass/identity';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
 import type { Command } from './define.ts';
@@ -80,8 +79,6 @@ function optionOf(name: string, flag: Flag<unknown>): Option {
   else if (flag.default !== undefined) option.default(flag.read(flag.default, long, undefined));
   return option;
 }
-
-// Formats the sections that all help texts have in common.
 
 /** Formats a flag, for example as `lease of a session, seconds (default: 45; env: MESHPASS_LEASE)`. */
 function formatFlag({ summary, choices, isRequired, default: value, defaultText, env }: Flag<unknown>): string {

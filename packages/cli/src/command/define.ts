@@ -4,7 +4,6 @@
  * plain data, rather than calls to commander's typed builder, so that shared flags can be spread, listed and
  * documented. Commander still does the parsing.
  */
-
 import type { Argument, Flag, OptionsOf } from './flag.ts';
 import type { Answer, ExitCode } from './outcome.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Reports the outcome of a command: an exit code for scripts and, if the command failed, a message with the cause, the
- * next step, a stable error code, and a link to an explanation.
+ * Reports the outcome of a command: an answer, or a message with the cause, the next step, a stable error code, and a
+ * link to an explanation. Both have an exit code for scripts.
  */
 import {
   type ErrorCode,

@@ -40,6 +40,7 @@ const BY =
   'In a workspace, uses the session identity, and the broker rechecks your teams and roles on GitHub. With --operator, or if no agent is running, uses your operator identity (meshpass login).';
 const answering = { env: { ...AGENT_ENV, ...STATE_ENV }, page };
 const notOpen = { 1: 'rejected: the request is not open, or you are not allowed to answer it' };
+
 interface Listed {
   readonly requests: readonly ApprovalRequest[];
 }

@@ -94,11 +94,9 @@ function valueAfter({ value, choices }: Flag<unknown>): ValueKind {
   return value === '<file>' || value === '<path>' ? 'file' : 'word';
 }
 
-// Builds the completion scripts for bash 3.2 and later, without requiring the bash-completion package, and for zsh,
-// which can run the bash script.
-
 /**
- * Builds the bash completion script.
+ * Builds the completion script for bash 3.2 and later, which does not require the bash-completion package. zsh can also
+ * run it.
  * @returns a script to source
  */
 function bashScript(commands: readonly CommandCompletion[]): string {
@@ -148,8 +146,6 @@ function bashValue(value: ValueKind): string {
   if (value === 'word' || value === 'nothing') return 'compopt +o default 2>/dev/null';
   return `COMPREPLY=($(compgen -P "$given" -W '${value.choices.join(' ')}' -- "$cur"))`;
 }
-
-// Builds the completion script for fish.
 
 /**
  * Builds the fish completion script.

@@ -99,8 +99,7 @@ async function trust(call: OperatorCall): Promise<Trust> {
   return (await call('GET', '/admin/trust')) as Trust;
 }
 
-// Formats signing keys and mesh roots as text.
-
+/** The response of `GET /admin/trust`. */
 export interface Trust {
   readonly signing_keys: readonly {
     readonly kid: string;

@@ -133,16 +133,14 @@ export async function brokerVerdict<T>(
   }
 }
 
-// Renews a lease over a control connection to an edge, just as the agent does.
-
 const PATIENCE_MS = 5_000;
 const MAX_LINE = MAX_STATEMENT_LENGTH + 256;
 /** The error codes that prove that the session has ended. No other error code proves it. */
 const OVER = new Set(['tunnel_session_unknown', 'session_closed', 'session_unknown']);
 
 /**
- * Renews a session's lease over a control connection to the edge. Never throws. A refusal is returned as a verdict
- * instead.
+ * Renews a session's lease over a control connection to the edge, just as the agent does. Never throws. A refusal is
+ * returned as a verdict instead.
  */
 export async function renewViaEdge({
   ca,

@@ -250,11 +250,9 @@ function beyond(
 /** The claims that differ between tokens and do not identify the caller. */
 const OF_ONE_TOKEN: readonly string[] = ['exp', 'iat', 'jti', 'nbf'];
 
-// Evaluates the last hop that Meshpass controls: the guard and the rules at the workload. If an access file is given,
-// the finding refers to the line in that file.
-
 /**
- * Evaluates a call against the access file or, if no file is given, against the broker's answer for the session.
+ * Evaluates the last hop that Meshpass controls: the guard and the rules at the workload. They are those of the access
+ * file, to whose line the hop then refers, or those in the broker's answer for the session if no file is given.
  * @throws MeshpassError `access_*` if the grant cannot be compiled
  */
 function rulesHop(to: ReachableService, { call, known, access }: ExplainInput): Hop {

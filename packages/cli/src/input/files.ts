@@ -59,8 +59,6 @@ export async function* linesOf(input: Readable, failure: (cause: unknown) => Err
   }
 }
 
-// Reads log files of any size line by line.
-
 /** The maximum length of a line, in UTF-16 code units. For comparison, Envoy limits request headers to 60 KiB. */
 const MAX_LINE = 256 * 1024;
 

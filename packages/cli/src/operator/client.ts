@@ -2,7 +2,6 @@
  * Creates clients for the broker's operator API. They connect either to the operator listener with an operator's
  * session or token, or to the broker's public URL with the token of a CI job.
  */
-
 import { setTimeout } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
@@ -101,8 +100,6 @@ function readToken(file: string | undefined, environment: NodeJS.ProcessEnv): st
   throw new MeshpassError('usage', `The value of --operator-token or ${TOKEN_VARIABLE} is not an operator token.`);
 }
 
-// Has the issuer confirm an operator, using the refresh token from `meshpass login` (OpenID Connect Core section 12).
-
 const Confirmed = z.object({
   access_token: z.string().regex(OPERATOR_TOKEN),
   expires_in: z.number(),
@@ -115,7 +112,8 @@ const NEXT_SECOND_MS = 1_100;
 const OVER = new Set<string>(['operator_no_role', 'sign_in_ended']);
 
 /**
- * Has the issuer confirm an operator, unless another command has already done so.
+ * Has the issuer confirm an operator, using the refresh token from `meshpass login` (OpenID Connect Core section 12),
+ * unless another command has already done so.
  * @param seen the session that needs to be confirmed
  * @returns the session with its new token
  * @throws MeshpassError `operator_unconfirmed` if there is no refresh token or the issuer no longer accepts it,

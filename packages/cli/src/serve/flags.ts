@@ -25,8 +25,7 @@ import {
 } from '../command/shared-flags.ts';
 import { configFlag } from '../input/config-file.ts';
 
-// Defines the flags of `meshpass serve` that determine which CI jobs may plan and apply access files.
-
+/** The flags that determine which CI jobs may plan and apply access files. */
 const policyAuthorFlags = withEnvironmentVariables({
   policyRepository: wholeNumber('<id>', 'GitHub id of the repository whose jobs plan and apply access files', {
     defaultText: 'only operators',

@@ -150,15 +150,13 @@ function outsideLines({ changes, more, destinations, unknown, moved, assumed }: 
   ];
 }
 
-// Formats a comparison as Markdown for a pull request comment. It shows which calls become possible, which become
-// impossible, and which are unknown.
-
 /** The maximum number of entries per section and characters per line, to keep comments within GitHub's size limit. */
 const MAX_ENTRIES = 25;
 const MAX_LINE = 300;
 
 /**
- * Formats the differences as code blocks. The names in manifests are untrusted, so they must not be interpreted as
+ * Formats a comparison as Markdown for a pull request comment: which calls become possible, which become impossible,
+ * and which are unknown. They are in code blocks: the names in manifests are untrusted, so they must not be interpreted as
  * markup or mentions.
  */
 function diffMarkdown(diff: Diff): string {
