@@ -68,7 +68,11 @@ const MAX_LINE = 256 * 1024;
  * @param flag the flag that specified the file, for error messages
  * @throws MeshpassError `usage` if the file cannot be read
  */
-export async function readLines(file: string, flag: string, read: (line: string | undefined) => void): Promise<void> {
+export async function readBoundedLines(
+  file: string,
+  flag: string,
+  read: (line: string | undefined) => void,
+): Promise<void> {
   const decoder = new StringDecoder('utf8');
   let line = '';
   let isTooLong = false;

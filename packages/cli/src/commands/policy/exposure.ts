@@ -16,7 +16,7 @@ import { defineCommand } from '../../command/define.ts';
 import { choice, list, type OptionsOf, text, toggle, variadicArgument } from '../../command/flag.ts';
 import { EXIT, type ExitCode, hasColour } from '../../command/outcome.ts';
 import { namespace } from '../../command/shared-flags.ts';
-import { readLines } from '../../input/files.ts';
+import { readBoundedLines } from '../../input/files.ts';
 import { requireInput } from '../../input/manifest-files.ts';
 import { kubeconfig, readAccessFile, readSources } from '../../input/policy-input.ts';
 
@@ -98,7 +98,7 @@ async function readUsage(
     resources,
     ...(access !== undefined && { grants: readGrants(access, resources) }),
   });
-  for (const file of logs) await readLines(file, '--logs', usage.read);
+  for (const file of logs) await readBoundedLines(file, '--logs', usage.read);
   return usage.result();
 }
 
