@@ -5,7 +5,7 @@ import type { AdminParts } from '../admin/index.ts';
 import type { CheckpointSink } from '../audit/index.ts';
 import { type Clock, createLogger, createMetrics, type Process, type Random } from '../base/index.ts';
 import type { SessionParts } from '../core/index.ts';
-import type { ActiveState } from '../store/index.ts';
+import type { ActiveState, StoreOptions } from '../store/index.ts';
 import type { BrokerConfig } from './config.ts';
 
 /** The dependencies that the caller has to provide because they are specific to the installation or the mesh. */
@@ -15,6 +15,8 @@ export interface BrokerParts extends SessionParts, AdminParts {
   readonly warnings?: () => readonly string[];
   /** Additional sinks for the latest audit log checkpoint. Regardless of these, it is written to a file. */
   readonly checkpointSinks?: readonly CheckpointSink[];
+  /** See `StoreOptions`. */
+  readonly startEngine?: StoreOptions['startEngine'];
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;

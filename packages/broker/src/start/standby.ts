@@ -81,6 +81,7 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
   const store = await openStore({
     dataDir: config.dataDir,
     databaseUrl: config.databaseUrl,
+    startEngine: given.startEngine,
     signal: given.signal,
     self: { instance: `${hostname()} process ${process.pid}`, shared },
     onWaiting: ({ active, access }) => {

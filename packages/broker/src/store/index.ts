@@ -2,7 +2,7 @@
 
 // Opens the store and describes its tables.
 
-export { type Db, openStore, type Store } from './open.ts';
+export { type Db, openStore, type Store, type StoreOptions } from './open.ts';
 export type { Tables } from './schema.ts';
 
 // Helpers for writing repository statements.

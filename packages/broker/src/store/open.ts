@@ -9,7 +9,7 @@ import { awaitLeadership, type Leadership, type Seen } from './leader-election.t
 import { leadershipUnknownError } from './leader-guard.ts';
 import { type LeaderRecord, parseLeaderRecord, requireSameSettings, type SharedSettings } from './leader-record.ts';
 import { MIGRATIONS, type Migrations, migrate, newerMigrations } from './migrate.ts';
-import { openPglite } from './pglite.ts';
+import { openPglite, type StartEngine } from './pglite.ts';
 import type { Tables } from './schema.ts';
 import { assertRowCount, type Step, statement, toStep, UnexpectedRows } from './statement.ts';
 
@@ -46,6 +46,8 @@ export interface StoreOptions {
   readonly onWaiting?: (seen: Seen) => void;
   /** Called if the store does not respond while the broker is waiting. */
   readonly onFailure?: (cause: unknown) => void;
+  /** Starts the embedded engine. Defaults to a thread of its own. Tests override it to reuse engines. */
+  readonly startEngine?: StartEngine | undefined;
   /** The migrations to apply. Defaults to those of this version. Tests override them to simulate other versions. */
   readonly migrations?: Migrations;
   /** Aborts the wait. */
@@ -94,7 +96,7 @@ function whyItFailed(thrown: unknown): string {
 }
 
 async function embedded(options: StoreOptions): Promise<Store> {
-  const { dialect, commit, close } = openPglite(options.dataDir);
+  const { dialect, commit, close } = openPglite(options.dataDir, options.startEngine);
   const db: Db = new Kysely({ dialect });
   const maintain = async () => {
     // PGlite runs as a single process and has no autovacuum or checkpointer, so dead rows and the WAL would grow

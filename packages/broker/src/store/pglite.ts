@@ -18,13 +18,14 @@ import { type Step, UnexpectedRows } from './statement.ts';
 /**
  * Opens PGlite and locks its directory.
  * @param dataDir the parent directory, which is created with mode 0700 if it does not exist
+ * @param start starts the engine. Tests pass one that reuses engines
  * @throws MeshpassError `store_unavailable` if another process has the store open
  */
-export function openPglite(dataDir: string) {
+export function openPglite(dataDir: string, start: StartEngine = startThread) {
   const dir = join(dataDir, 'store');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
-  const engine = createEngine(dir, pgliteThreadUrl(dataDir));
+  const engine = createEngine(() => start(dir, pgliteThreadUrl(dataDir)));
   const query = async <T>(sql: string, parameters: readonly unknown[] = []) =>
     (await engine.send({ sql, parameters })).result as PGliteQueryResults<T>;
   return {
@@ -74,13 +75,16 @@ const PATIENCE_MS = 30_000;
  */
 const START_PATIENCE_MS = 120_000;
 
-function createEngine(dir: string, file: URL) {
+/** Turns of an engine's commands: there is only one queue. */
+const COMMANDS = 'commands';
+
+function createEngine(start: () => Engine) {
   const turns: KeyedMutex = new Map();
-  let thread: ReturnType<typeof startThread> | undefined;
+  let thread: Engine | undefined;
   let closed = false;
   return {
     send: (command: EngineCommand) =>
-      runExclusive(turns, dir, async () => {
+      runExclusive(turns, COMMANDS, async () => {
         // Another process may own the directory by now, so a closed engine must not start again.
         if (closed) throw new MeshpassError('store_unavailable', 'The embedded store has been closed.');
         if (thread && !thread.alive()) {
@@ -88,13 +92,13 @@ function createEngine(dir: string, file: URL) {
           await thread.ended;
           thread = undefined;
         }
-        thread ??= startThread(dir, file);
+        thread ??= start();
         return await thread.send(command);
       }),
     /** Closes the engine after the current command. Commands that are still waiting fail. */
     close: async () => {
       closed = true;
-      await runExclusive(turns, dir, async () => {
+      await runExclusive(turns, COMMANDS, async () => {
         // Failing to close is no worse than a crash, because acknowledged writes are already on disk.
         if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
         await thread?.end();
@@ -103,8 +107,14 @@ function createEngine(dir: string, file: URL) {
   };
 }
 
-/** Starts a thread, which processes one command at a time. */
-function startThread(dir: string, file: URL) {
+/** A running engine, which processes one command at a time. */
+export type Engine = ReturnType<typeof startThread>;
+
+/** Starts an engine on a store's directory. */
+export type StartEngine = (dir: string, file: URL) => Engine;
+
+/** Starts an engine in its own thread. */
+export function startThread(dir: string, file: URL) {
   const worker = new Worker(file, { workerData: { dir } });
   let waiting: PromiseWithResolvers<EngineAnswer> | undefined;
   let alive = true;

@@ -13,7 +13,7 @@ import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { createAuditChain } from '../../src/audit/log/log-end.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { afterInitdb } from '../harness/initdb.ts';
+import { releaseStore, reusedStore } from '../harness/engines.ts';
 
 describe('checkpoints of the audit log', () => {
   let dir: string;
@@ -21,11 +21,12 @@ describe('checkpoints of the audit log', () => {
   let key: AuditKey;
   beforeAll(async () => {
     dir = mkdtempSync(join(tmpdir(), 'meshpass-checkpoints-'));
-    store = await openStore({ dataDir: await afterInitdb(join(dir, 'data')) });
+    store = await openStore(await reusedStore(join(dir, 'data')));
     key = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
   });
   afterAll(async () => {
     await store.close();
+    await releaseStore(join(dir, 'data'));
     rmSync(dir, { recursive: true });
   });
 

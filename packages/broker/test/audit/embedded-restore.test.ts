@@ -17,7 +17,7 @@ let harness: Harness;
 
 beforeAll(async () => {
   outside = mkdtempSync(join(tmpdir(), 'meshpass-embedded-'));
-  harness = await startHarness({ config: { auditCheckpointFile: join(outside, 'checkpoint') } });
+  harness = await startHarness({ ownEngine: true, config: { auditCheckpointFile: join(outside, 'checkpoint') } });
   harness.mesh.setAccess([grant('dev')]);
 });
 afterAll(async () => {

@@ -19,7 +19,7 @@ import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
 import { type AuditChain, createAuditChain } from '../../src/audit/log/log-end.ts';
 import { type PruneResult, prune } from '../../src/audit/log/prune.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
-import { afterInitdb } from './initdb.ts';
+import { releaseStore, reusedStore } from './engines.ts';
 import { ENGINES, startPostgres, type TestPostgres } from './postgres.ts';
 
 export const SLOW = 180_000;
@@ -155,8 +155,7 @@ export function describeLog(tests: (world: LogWorld) => void): void {
     beforeAll(async () => {
       world.dir = mkdtempSync(join(tmpdir(), 'meshpass-audit-'));
       if (kind === 'postgres') postgres = startPostgres();
-      world.options = { dataDir: world.dir, databaseUrl: postgres?.url };
-      if (!postgres) await afterInitdb(world.dir);
+      world.options = postgres ? { dataDir: world.dir, databaseUrl: postgres.url } : await reusedStore(world.dir);
       world.store = await openStore(world.options);
     }, SLOW);
     beforeEach(async () => {
@@ -173,6 +172,7 @@ export function describeLog(tests: (world: LogWorld) => void): void {
     });
     afterAll(async () => {
       await world.store?.close();
+      await releaseStore(world.dir);
       postgres?.stop();
       rmSync(world.dir, { recursive: true, force: true });
     });

@@ -1,8 +1,9 @@
 /** The audit table, as an operator reads it after the broker has let go of the store. */
 import { openStore, type StoreOptions } from '../../src/store/open.ts';
+import { openedBefore } from './engines.ts';
 
 export async function readStore(options: StoreOptions) {
-  const store = await openStore(options);
+  const store = await openStore({ ...(await openedBefore(options.dataDir)), ...options });
   try {
     const audit = await store.db.selectFrom('audit').selectAll().orderBy('seq').execute();
     const sessions = await store.db.selectFrom('sessions').selectAll().execute();

@@ -1,6 +1,6 @@
 /** A whole broker on a real store, and a client that speaks to it as an agent does. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +20,7 @@ import { openSigner } from '../../src/core/token/signer.ts';
 import { type BrokerConfigInput, parseBrokerConfig } from '../../src/start/config.ts';
 import { type Broker, type BrokerParts, serveBroker } from '../../src/start/serve.ts';
 import { writeCertificate } from './certificate.ts';
+import { releaseStore, reusedStore } from './engines.ts';
 import { type PlayedIdp, playIdp } from './idp.ts';
 import { afterInitdb } from './initdb.ts';
 import { type PlayedMesh, playMesh } from './mesh.ts';
@@ -71,9 +72,14 @@ export interface Harness {
 
 export interface HarnessOptions {
   readonly config?: Partial<BrokerConfigInput>;
+  /** Whether the store has an engine of its own, which ends with the broker and leaves its files in `dir`. */
+  readonly ownEngine?: boolean;
   /** Replace the harness's own parts. The function gets the broker's clock and the parts that exist before the broker starts. */
   readonly parts?: (clock: () => number, harness: Pick<Harness, 'idp' | 'mesh'>) => Partial<BrokerParts>;
 }
+
+/** Signing key of the first broker, for all later ones of this process: to generate an RSA key takes longer than to start the rest. */
+let knownSigningKey: string | undefined;
 
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-broker-'));
@@ -83,13 +89,21 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const operatorTokenFile = join(dir, 'operator-token');
   writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`, { mode: 0o600 });
   const log: string[] = [];
+  const dataDir = join(dir, 'data');
+  if (options.ownEngine) await afterInitdb(dataDir);
+  const { startEngine } = options.ownEngine ? {} : await reusedStore(dataDir);
+  const signingKeyFile = join(dataDir, 'signing-key.pem');
+  if (knownSigningKey !== undefined) {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    writeFileSync(signingKeyFile, knownSigningKey, { mode: 0o600 });
+  }
   const start = async () => {
     const config = parseBrokerConfig({
       publicUrl: PUBLIC_URL,
       listen: { host: '127.0.0.1', port: 0 },
       operator: { host: '127.0.0.1', port: 0 },
       tls: { certFile: tls.certFile, keyFile: tls.keyFile },
-      dataDir: join(dir, 'data'),
+      dataDir,
       edge: { host: 'edge.example', port: 443 },
       operatorTokenFile,
       // Not the default: most tests are about something else than who operates.
@@ -105,10 +119,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       authority: mesh.authority,
       revoker: mesh.revoker,
       mesh,
-      signer: await openSigner(keyFileStorage(join(dir, 'data', 'signing-key.pem'))),
+      signer: await openSigner(keyFileStorage(signingKeyFile)),
       operators: { keys: idp.keys },
       reviewEdgeToken: async (token) => ['edge-token', 'another-edge-token'].includes(token),
       clock,
+      startEngine,
       log: createLogger('broker', 'info', { write: (line) => log.push(line) }),
       ...options.parts?.(clock, harness),
     };
@@ -132,8 +147,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     -readonly [K in keyof Harness]: Harness[K];
   };
   harness.now = () => Math.floor(((harness.clockStandsAt ?? Date.now()) + harness.clockAhead) / 1000);
-  if (!options.config?.databaseUrl) await afterInitdb(join(dir, 'data'));
   harness.broker = await start();
+  knownSigningKey ??= readFileSync(signingKeyFile, 'utf8');
   // DPoP proofs of the second in which a broker started are refused.
   harness.clockAhead += 1_500;
   harness.call = (call) => send(agent, harness.broker.port, call);
@@ -157,6 +172,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   };
   harness.stop = async () => {
     await harness.broker.close();
+    await releaseStore(dataDir);
     agent.destroy();
     rmSync(dir, { recursive: true, force: true });
   };

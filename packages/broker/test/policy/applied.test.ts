@@ -11,7 +11,7 @@ import { keyFileStorage } from '../../src/core/token/key-storage.ts';
 import { openSigner } from '../../src/core/token/signer.ts';
 import { becomeActive, startStandby, waitForLeadership } from '../../src/start/standby.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { afterInitdb } from '../harness/initdb.ts';
+import { releaseStore, reusedStore } from '../harness/engines.ts';
 import { playMesh } from '../harness/mesh.ts';
 import { postgresIsThere, startPostgres } from '../harness/postgres.ts';
 
@@ -51,10 +51,11 @@ describe('a broker that becomes the active one', () => {
   let dataDir: string;
   beforeEach(async () => {
     dataDir = mkdtempSync(join(tmpdir(), 'meshpass-applied-'));
-    store = await openStore({ dataDir: await afterInitdb(dataDir) });
+    store = await openStore(await reusedStore(dataDir));
   });
   afterEach(async () => {
     await store.close();
+    await releaseStore(dataDir);
     rmSync(dataDir, { recursive: true, force: true });
   });
 

@@ -12,17 +12,18 @@ import { createLogger } from '../../src/base/telemetry/log.ts';
 import { type DiskFile, digestTexts } from '../../src/mesh/reconcile/access-file.ts';
 import type { FormerAccessFile } from '../../src/mesh/reconcile/mesh-state.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { afterInitdb } from '../harness/initdb.ts';
+import { releaseStore, reusedStore } from '../harness/engines.ts';
 import { journalVia } from '../harness/journal.ts';
 
 let dataDir: string;
 let store: Store;
 beforeAll(async () => {
   dataDir = mkdtempSync(join(tmpdir(), 'meshpass-in-force-'));
-  store = await openStore({ dataDir: await afterInitdb(dataDir) });
+  store = await openStore(await reusedStore(dataDir));
 });
 afterAll(async () => {
   await store?.close();
+  await releaseStore(dataDir);
   rmSync(dataDir, { recursive: true, force: true });
 });
 

@@ -6,16 +6,17 @@ import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { listLostSessionPrincipals } from '../../src/core/session/deny/revoked-principals.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { afterInitdb } from '../harness/initdb.ts';
+import { releaseStore, reusedStore } from '../harness/engines.ts';
 
 let dataDir: string;
 let store: Store;
 beforeAll(async () => {
   dataDir = mkdtempSync(join(tmpdir(), 'meshpass-deny-lost-'));
-  store = await openStore({ dataDir: await afterInitdb(dataDir) });
+  store = await openStore(await reusedStore(dataDir));
 });
 afterAll(async () => {
   await store?.close();
+  await releaseStore(dataDir);
   rmSync(dataDir, { recursive: true, force: true });
 });
 

@@ -16,6 +16,7 @@ import {
   session,
   startHarness,
 } from '../harness/broker.ts';
+import { reusedStore } from '../harness/engines.ts';
 import { grant } from '../harness/mesh.ts';
 import {
   ACCESS,
@@ -137,7 +138,7 @@ it('a logout counts after a restart, although the store has only its row', async
   const zoe: Enrolled = { ...(await enrolSignedIn(harness, key, await idToken('zoe', { key }), proof)).json, key };
   expect((await backChannelLogout(harness, await okta.sign(logoutClaims(harness, { sub: 'zoe' })))).status).toBe(204);
   await harness.broker.close();
-  const store = await openStore({ dataDir: join(harness.dir, 'data') });
+  const store = await openStore(await reusedStore(join(harness.dir, 'data')));
   const ofZoe = store.db.updateTable('sessions').where('id', '=', zoe.session.id);
   await ofZoe.set({ sign_ins: signIns }).execute();
   await store.close();

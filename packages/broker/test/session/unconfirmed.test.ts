@@ -17,6 +17,7 @@ import {
   session,
   startHarness,
 } from '../harness/broker.ts';
+import { reusedStore } from '../harness/engines.ts';
 import { grant } from '../harness/mesh.ts';
 import { fate, loseOnce, resetFate, type Written } from './fate.ts';
 
@@ -225,7 +226,7 @@ describe('what the store did not confirm', () => {
   it('cannot leave two principals for one grant of a session', async () => {
     const alice = await session(harness, 'agnes');
     await harness.broker.close();
-    const store = await openStore({ dataDir: join(harness.dir, 'data') });
+    const store = await openStore(await reusedStore(join(harness.dir, 'data')));
     const [dev] = await store.db
       .selectFrom('session_principals')
       .selectAll()

@@ -7,7 +7,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { uuidv7 } from '../../src/base/clock/clock.ts';
 import { createRecentLogouts, MAX_RECENT_LOGOUTS, readStoredLogouts } from '../../src/core/sign-in/recent-logouts.ts';
 import { openStore } from '../../src/store/open.ts';
-import { afterInitdb } from '../harness/initdb.ts';
+import { releaseStore, reusedStore } from '../harness/engines.ts';
 
 const HOUR = 3_600_000;
 const NOON = Date.UTC(2026, 0, 1, 12);
@@ -63,9 +63,10 @@ it('refuses sessions that are older than an entry that the full list has dropped
 
 it('is read from the audit log, which lacks entries up to a declared restore', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'meshpass-logouts-'));
-  const store = await openStore({ dataDir: await afterInitdb(dataDir) });
+  const store = await openStore(await reusedStore(dataDir));
   onTestFinished(async () => {
     await store.close();
+    await releaseStore(dataDir);
     rmSync(dataDir, { recursive: true });
   });
   let seq = 0;

@@ -8,7 +8,7 @@ import { createLosses, type Fact } from '../../../src/attest/github/losses.ts';
 import { persistLosses } from '../../../src/attest/github/stored-losses.ts';
 import { createJournal } from '../../../src/audit/log/journal.ts';
 import { openStore, type Store } from '../../../src/store/open.ts';
-import { afterInitdb } from '../../harness/initdb.ts';
+import { releaseStore, reusedStore } from '../../harness/engines.ts';
 
 const failed = (cause: unknown) => expect.fail(String(cause));
 const job = (id: number): Fact => ({ kind: 'job', job: 'a job', id });
@@ -17,10 +17,11 @@ let dataDir: string;
 let store: Store;
 beforeEach(async () => {
   dataDir = mkdtempSync(join(tmpdir(), 'meshpass-losses-'));
-  store = await openStore({ dataDir: await afterInitdb(dataDir) });
+  store = await openStore(await reusedStore(dataDir));
 });
 afterEach(async () => {
   await store.close();
+  await releaseStore(dataDir);
   rmSync(dataDir, { recursive: true });
 });
 
