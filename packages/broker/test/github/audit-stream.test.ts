@@ -78,8 +78,9 @@ describe('the audit log stream', () => {
       '/github/audit-stream',
     );
     expect(status).toBe(200);
-    await vi.waitFor(async () =>
-      expect(await watch.github.admin.calls()).toContain('GET /orgs/acme/members/alice/codespaces'),
+    await vi.waitFor(
+      async () => expect(await watch.github.admin.calls()).toContain('GET /orgs/acme/members/alice/codespaces'),
+      { timeout: 60_000 },
     );
     await lives(who);
   });
@@ -143,7 +144,9 @@ describe('the audit log stream', () => {
     await watch.github.admin.forgetCalls();
     await tell(left);
     await tell({ ...left, action: 'org.remove_member' });
-    await vi.waitFor(async () => expect((await watch.github.admin.calls()).length).toBeGreaterThan(0));
+    await vi.waitFor(async () => expect((await watch.github.admin.calls()).length).toBeGreaterThan(0), {
+      timeout: 60_000,
+    });
     await new Promise((resolve) => setTimeout(resolve, 500));
     await lives(who);
     expect(await grantsOf(who)).toEqual(['team', 'person']);
