@@ -89,14 +89,16 @@ describe('followBroker', () => {
   });
 
   test('reconnects after a failure with the current token', async () => {
+    let open: ServerResponse | undefined;
     answer = (_request, response) => {
+      open = response;
       stream(response, SNAPSHOT);
-      setTimeout(() => response.destroy(), 20);
     };
     following = followBroker({ ...access, directory });
     await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 60_000 });
     await writeFile(access.tokenFile, 'second');
     answer = (_request, response) => stream(response, { ...SNAPSHOT, sessions: [] });
+    open!.destroy();
     await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined(), { timeout: 60_000 });
     expect(seen.at(-1)).toBe('GET /edge/stream Bearer second');
   });

@@ -40,7 +40,11 @@ describe('the audit log stream', () => {
     trusting();
     // The first sweep ends before there is anything to see.
     await opened();
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await vi.waitFor(
+      async () =>
+        expect((await watch.harness.operatorCall('/metrics')).text).toMatch(/^meshpass_github_sweep_age_seconds \d/m),
+      { timeout: 60_000 },
+    );
   });
   beforeEach(async () => {
     watch.onTheWay = async (_, answer) => answer;
@@ -155,9 +159,10 @@ describe('the audit log stream', () => {
   it("asks again while GitHub's servers lag behind its log", async () => {
     const { who } = await opened();
     settle();
-    await tell(left);
     await watch.github.admin.forgetCalls();
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await tell(left);
+    // GitHub has answered once that they are in the team.
+    await vi.waitFor(async () => expect(await watch.github.admin.calls()).not.toEqual([]), { timeout: 60_000 });
     await watch.github.admin.removeFromTeam('acme/payments', 'alice');
     await vi.waitFor(async () => expect(await grantsOf(who)).toEqual(['person']), { timeout: 60_000 });
   });
