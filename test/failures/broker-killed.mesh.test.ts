@@ -38,7 +38,6 @@ it('an edge of its own carries traffic for sessions of the broker, and has its d
   await until(
     () => client.tunnel(order),
     (report) => report.stage === 'answer',
-    5,
   );
   expect(await client.tunnel({ ...order, target: 'web.dev.svc.cluster.local:80' })).toMatchObject({
     stage: 'edge',
@@ -53,7 +52,6 @@ it('an edge of its own carries traffic for sessions of the broker, and has its d
   await until(
     () => client.tunnel(order),
     (report) => report.edgeCode === 'tunnel_session_unknown',
-    5,
   );
 });
 

@@ -16,7 +16,7 @@ import { type Answered, type Gateways, keyOf, objectsIn, openGateways, type Sent
 
 const CORPUS = new URL('../../packages/analysis/test/lint/exposure-corpus/', import.meta.url);
 const NOW = Date.parse('2026-11-24T12:00:00Z');
-const PATIENCE_SECONDS = 8;
+const PATIENCE_SECONDS = 30;
 
 let gateways: Gateways;
 let outside: readonly KubeObject[];

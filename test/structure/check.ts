@@ -5,6 +5,7 @@
  *   - a part of the broker is imported through its index, which has at most 25 names for the other parts
  *   - no file has more than 500 lines, no folder more than 20 files
  *   - comments and messages of what users install avoid the phrases of words.txt
+ *   - tests have no fixed sleeps and no short deadlines, except those of waits.txt (waits.ts)
  * A room is a folder directly under `src`; a file directly under `src` is a room of its own. Type imports count.
  * Prints one line for each violation, and exits with 1 if there is any.
  */
@@ -15,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { findCircles, type Graph } from './circles.ts';
 import { namesOf, specifiersOf } from './imports.ts';
 import { partViolations } from './parts.ts';
+import { findWaits, readAllowedWaits, waitViolations } from './waits.ts';
 import { findPhrases, readPhrases } from './words.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -52,7 +54,15 @@ const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
   .filter((file) => file !== '' && existsSync(join(ROOT, file)));
 const sources = files.filter((file) => file.endsWith('.ts') && !GENERATED.test(file));
 const imports = new Map(sources.map((file) => [file, importsOf(file)]));
-const violations = [...longFiles(), ...wideFolders(), ...upwardImports(), ...circles(), ...parts(), ...phrases()];
+const violations = [
+  ...longFiles(),
+  ...wideFolders(),
+  ...upwardImports(),
+  ...circles(),
+  ...parts(),
+  ...phrases(),
+  ...waits(),
+];
 for (const violation of violations) console.error(violation);
 if (violations.length > 0) process.exitCode = 1;
 else console.log(`Structure: ${sources.length} files, no circles, no upward imports.`);
@@ -67,6 +77,11 @@ function longFiles(): string[] {
 function phrases(): string[] {
   const list = readPhrases(new URL('words.txt', import.meta.url));
   return sources.filter(isProduct).flatMap((file) => findPhrases(file, readFileSync(join(ROOT, file), 'utf8'), list));
+}
+
+function waits(): string[] {
+  const found = sources.filter(isTest).flatMap((file) => findWaits(file, readFileSync(join(ROOT, file), 'utf8')));
+  return [...waitViolations(found, readAllowedWaits(new URL('waits.txt', import.meta.url)))];
 }
 
 function wideFolders(): string[] {
@@ -102,6 +117,10 @@ function upwardImports(): string[] {
 /** Whether it is of what users install. */
 function isProduct(file: string): boolean {
   return /^packages\/[^/]+\/src\//.test(file);
+}
+
+function isTest(file: string): boolean {
+  return /^(packages\/[^/]+\/|lab\/)?test\//.test(file);
 }
 
 function parts(): string[] {

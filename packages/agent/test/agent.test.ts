@@ -28,7 +28,7 @@ describe('an agent', () => {
       },
     });
     w.broker.sessions.clear();
-    await expect.poll(async () => (await w.agent.status()).session.id, { timeout: 8000 }).not.toBe('ses-1');
+    await expect.poll(async () => (await w.agent.status()).session.id).not.toBe('ses-1');
     const { status } = await request(await addressOf(w), 8080, '/orders/1');
     expect(status).toBe(200);
   });
@@ -40,13 +40,11 @@ describe('an agent', () => {
       },
     });
     w.broker.down = true;
-    await expect
-      .poll(async () => Object.keys((await w.agent.status()).broker.failures), { timeout: 8000 })
-      .toContain('heartbeat');
+    await expect.poll(async () => Object.keys((await w.agent.status()).broker.failures)).toContain('heartbeat');
     const { status } = await request(await addressOf(w), 8080, '/orders/1');
     expect(status).toBe(200);
     w.broker.down = false;
-    await expect.poll(async () => Object.keys((await w.agent.status()).broker.failures), { timeout: 8000 }).toEqual([]);
+    await expect.poll(async () => Object.keys((await w.agent.status()).broker.failures)).toEqual([]);
   });
 
   test('corrects a clock that is wrong by an hour from the Date header', async () => {
@@ -82,7 +80,7 @@ describe('an agent', () => {
     ];
     w.broker.servicesVersion = '2';
     w.broker.configurationVersion += 1;
-    await expect.poll(() => readFileSync(w.hostsFile, 'utf8'), { timeout: 8000 }).toContain('refunds.shop');
+    await expect.poll(() => readFileSync(w.hostsFile, 'utf8')).toContain('refunds.shop');
     expect(readFileSync(w.hostsFile, 'utf8')).not.toContain('orders.shop');
     expect((await w.agent.status()).credentials.svids.map((svid) => svid.grant)).toContain('refunds');
   });
@@ -94,14 +92,14 @@ describe('an agent', () => {
       },
     });
     // The first lease has the agent read them once.
-    await expect.poll(() => w.broker.calls, { timeout: 8000 }).toContain('GET /services');
+    await expect.poll(() => w.broker.calls).toContain('GET /services');
     const names = () => readFileSync(w.hostsFile, 'utf8');
-    await expect.poll(names, { timeout: 8000 }).toContain('orders.shop');
+    await expect.poll(names).toContain('orders.shop');
     const before = names();
     w.broker.services = [];
     w.broker.servicesVersion = undefined;
     const beats = w.broker.heartbeats;
-    await expect.poll(() => w.broker.heartbeats, { timeout: 8000 }).toBeGreaterThan(beats + 1);
+    await expect.poll(() => w.broker.heartbeats).toBeGreaterThan(beats + 1);
     expect(names()).toBe(before);
     expect((await w.agent.status()).services).not.toEqual([]);
   });
@@ -117,7 +115,7 @@ describe('an agent', () => {
     const address = await addressOf(w);
     const first = await request(address, 8080, '/orders/1');
     await expect
-      .poll(async () => (await w.agent.status()).credentials, { timeout: 8000 })
+      .poll(async () => (await w.agent.status()).credentials)
       .toSatisfy(
         (now: typeof before) =>
           now.svids[0]!.expiresAt > before.svids[0]!.expiresAt &&
@@ -136,12 +134,12 @@ describe('an agent', () => {
     });
     const address = await addressOf(w);
     w.broker.down = true;
-    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status, { timeout: 8000 }).toBe(503);
+    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status).toBe(503);
     const { body } = await request(address, 8080, '/orders/1', { accept: 'application/json' });
     expect(JSON.parse(body)).toMatchObject({ error_code: 'agent_credentials_expired' });
     w.broker.down = false;
     w.broker.tokenLifetime = 300;
-    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status, { timeout: 8000 }).toBe(200);
+    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status).toBe(200);
   });
 
   test('does not reuse an old handshake for a service whose workload has changed', async () => {
@@ -155,7 +153,7 @@ describe('an agent', () => {
     w.broker.services = [service({ spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/orders-v2'] })];
     w.broker.servicesVersion = '2';
     w.broker.configurationVersion += 1;
-    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status, { timeout: 8000 }).toBe(503);
+    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status).toBe(503);
   });
 });
 

@@ -81,22 +81,24 @@ describe('followBroker', () => {
       setTimeout(() => response.write(`${line.slice(30)}{"type":"roots","roots":["other"]}\n`), 20);
     };
     following = followBroker({ ...access, directory });
-    await vi.waitFor(() => expect(directory.roots()).toEqual(['other']));
+    await vi.waitFor(() => expect(directory.roots()).toEqual(['other']), { timeout: 60_000 });
     expect(directory.find(ALICE)?.id).toBe('s1');
     stream(open!, { type: 'close', id: 's1', reason: 'goodbye' });
-    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined());
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined(), { timeout: 60_000 });
     expect(seen).toEqual(['GET /edge/stream Bearer first']);
   });
 
   test('reconnects after a failure with the current token', async () => {
+    let open: ServerResponse | undefined;
     answer = (_request, response) => {
+      open = response;
       stream(response, SNAPSHOT);
-      setTimeout(() => response.destroy(), 20);
     };
     following = followBroker({ ...access, directory });
-    await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined());
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 60_000 });
     await writeFile(access.tokenFile, 'second');
     answer = (_request, response) => stream(response, { ...SNAPSHOT, sessions: [] });
+    open!.destroy();
     await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined(), { timeout: 60_000 });
     expect(seen.at(-1)).toBe('GET /edge/stream Bearer second');
   });
@@ -153,7 +155,7 @@ describe('followBroker', () => {
       directory,
       log,
     });
-    await vi.waitFor(() => expect(warned[0]).toContain('must use https'));
+    await vi.waitFor(() => expect(warned[0]).toContain('must use https'), { timeout: 60_000 });
     expect(seen).toEqual([]);
   });
 
@@ -186,7 +188,7 @@ describe('followBroker', () => {
     following = followBroker({ ...access, directory, silenceMs: 100, random: () => 0 });
     await vi.waitFor(() => expect(opened.length).toBeGreaterThan(2), { timeout: 60_000 });
     stream(opened[0]!, { type: 'close', id: 's1', reason: 'goodbye' });
-    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined());
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined(), { timeout: 60_000 });
     expect(directory.size()).toBe(1);
     answer = (_request, response) => {
       opened.push(response);
@@ -217,7 +219,7 @@ describe('followBroker', () => {
     slept.sweep();
     expect(slept.state()).toBe('abandoned');
     tell({ type: 'beat', at: 60 });
-    await vi.waitFor(() => expect(slept.find(ALICE)?.id).toBe('s1'));
+    await vi.waitFor(() => expect(slept.find(ALICE)?.id).toBe('s1'), { timeout: 60_000 });
     expect(subscriptions).toBe(2);
     stop();
     slept.close();
@@ -262,7 +264,7 @@ describe('postDecisions', () => {
     take(() => (failures-- > 0 ? 503 : 204));
     const post = createBrokerDecisionQueue({ ...access, random: () => 0 });
     post.report(decision(1));
-    await vi.waitFor(() => expect(taken).toEqual(['d1']), { timeout: 4_000 });
+    await vi.waitFor(() => expect(taken).toEqual(['d1']), { timeout: 60_000 });
     expect(seen).toHaveLength(3);
     await post.close();
   });

@@ -12,7 +12,7 @@ test('delivers concurrent decisions together, because each delivery is an audit 
   queue.report(decision('d1'));
   await new Promise((resolve) => setImmediate(resolve));
   queue.report(decision('d2'));
-  await vi.waitFor(() => expect(queue.stats().posted).toBe(2));
+  await vi.waitFor(() => expect(queue.stats().posted).toBe(2), { timeout: 60_000 });
   expect(deliveries).toEqual([['d1', 'd2']]);
   await queue.close();
 });

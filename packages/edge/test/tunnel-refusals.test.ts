@@ -104,7 +104,7 @@ describe('an outer connection is refused', () => {
     dataPath = await buildDataPath({}, { unheard: true });
     const alice = await svid(dataPath.mesh, ALICE);
     const early = connectTcp(dataPath.edge.address.port, '127.0.0.1');
-    await vi.waitFor(() => expect(dataPath.edge.stats().connections).toBe(1));
+    await vi.waitFor(() => expect(dataPath.edge.stats().connections).toBe(1), { timeout: 60_000 });
     dataPath.directory.apply({ type: 'snapshot', sessions: [], roots: [dataPath.mesh.root] });
     dataPath.admit('s-alice', ALICE);
     const outer = connect({ socket: early, servername: 'edge.test', ca: dataPath.web.root, ...alice });
@@ -140,7 +140,9 @@ describe('an outer connection is refused', () => {
     });
     const [error] = (await once(old, 'error')) as [NodeJS.ErrnoException];
     expect(error.code).toMatch(/PROTOCOL_VERSION/);
-    await vi.waitFor(() => expect(dataPath.decisions.at(-1)).toMatchObject({ code: 'tunnel_request_malformed' }));
+    await vi.waitFor(() => expect(dataPath.decisions.at(-1)).toMatchObject({ code: 'tunnel_request_malformed' }), {
+      timeout: 60_000,
+    });
   });
 
   test('if it is not TLS', async () => {
@@ -150,7 +152,7 @@ describe('an outer connection is refused', () => {
     plain.write('GET / HTTP/1.1\r\n\r\n');
     await closed(plain);
     expect(dataPath.decisions.at(-1)).toMatchObject({ outcome: 'refused', code: 'tunnel_request_malformed' });
-    await vi.waitFor(() => expect(dataPath.edge.stats().connections).toBe(0));
+    await vi.waitFor(() => expect(dataPath.edge.stats().connections).toBe(0), { timeout: 60_000 });
   });
 });
 

@@ -39,7 +39,9 @@ describe('a slow client is cut', () => {
     outer.write(Buffer.from([22, 3, 1]));
     await closed(outer);
     expect(dataPath.decisions.at(-1)).toMatchObject({ code: 'tunnel_handshake_timeout' });
-    await vi.waitFor(() => expect(dataPath.arrivals.every((socket) => socket.destroyed)).toBe(true));
+    await vi.waitFor(() => expect(dataPath.arrivals.every((socket) => socket.destroyed)).toBe(true), {
+      timeout: 60_000,
+    });
   });
 
   test('if it waits too long before its CONNECT, and no sooner', async () => {

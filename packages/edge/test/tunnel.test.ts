@@ -33,7 +33,7 @@ describe('a live session', () => {
     expect(dataPath.edge.stats()).toMatchObject({ tunnels: 1, allowed: 1, connections: 1 });
     inner.end();
     await closed(inner);
-    await vi.waitFor(() => expect(dataPath.decisions).toHaveLength(2));
+    await vi.waitFor(() => expect(dataPath.decisions).toHaveLength(2), { timeout: 60_000 });
     const target = 'orders.shop.svc.cluster.local:8080';
     expect(dataPath.decisions[0]).toMatchObject({
       outcome: 'allowed',
@@ -162,7 +162,9 @@ describe('a tunnel ends at once', () => {
     dataPath.directory.apply({ type: 'close', id: 's-alice', reason: 'the Codespace has stopped' });
     expect(dataPath.edge.stats()).toMatchObject({ connections: 0, tunnels: 0 });
     await Promise.all(ends);
-    await vi.waitFor(() => expect(dataPath.arrivals.every((socket) => socket.destroyed)).toBe(true));
+    await vi.waitFor(() => expect(dataPath.arrivals.every((socket) => socket.destroyed)).toBe(true), {
+      timeout: 60_000,
+    });
     const took = performance.now() - start;
     console.info(`10 tunnels and a warm connection cut in ${took.toFixed(1)} ms`);
     expect(dataPath.decisions.filter((decision) => decision.outcome === 'ended')).toHaveLength(10);
@@ -212,7 +214,7 @@ describe('a tunnel ends at once', () => {
     await settled(() => dataPath.arrivals[0]!.bytesWritten);
     dataPath.directory.apply({ type: 'close', id: 's-alice', reason: 'admin' });
     expect(dataPath.edge.stats().connections).toBe(0);
-    await vi.waitFor(() => expect(dataPath.arrivals[0]!.destroyed).toBe(true));
+    await vi.waitFor(() => expect(dataPath.arrivals[0]!.destroyed).toBe(true), { timeout: 60_000 });
   });
 });
 

@@ -179,7 +179,6 @@ async function nextSecond(): Promise<void> {
   await until(
     () => Promise.resolve(Math.floor(Date.now() / 1000)),
     (second) => second > now,
-    5,
   );
 }
 

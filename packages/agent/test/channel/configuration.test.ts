@@ -80,7 +80,7 @@ function whole(version: number, kid = 'one'): WholeConfiguration {
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 /** Longer than the first pause after a failure. */
-const repeated = { timeout: 3_000 };
+const repeated = { timeout: 60_000 };
 
 test('requests the configuration once, unless it came with the session', async () => {
   const { asked, received, next } = asking();

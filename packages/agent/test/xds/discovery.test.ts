@@ -55,7 +55,7 @@ const clusters = (...names: string[]) => ({
 const sent = ({ responses }: ReturnType<typeof stream>) =>
   responses.map(({ typeUrl, resources }) => [typeUrl.slice(TYPE.length), resources.length]);
 /** Waits until all requests have been processed. */
-const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test('sends resources once they are known', async () => {
   const store = new ResourceStore();

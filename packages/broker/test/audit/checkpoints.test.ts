@@ -94,7 +94,7 @@ describe('checkpoints of the audit log', () => {
     } finally {
       vi.useRealTimers();
     }
-    await vi.waitFor(() => expect(log.snapshot).toHaveBeenCalledTimes(2));
+    await vi.waitFor(() => expect(log.snapshot).toHaveBeenCalledTimes(2), { timeout: 60_000 });
     const before = await sizes();
     const { size } = await log.checkpoints.sign();
     expect(before).not.toContain(size);

@@ -40,11 +40,11 @@ it('counts refusals while the store is away, and writes each row once', async ()
   const row = (id: string) => ({ id }) as AuditRow;
   const due = [row('first')];
   const stop = writeCountedRefusals({ journal, onFailure: () => {} }, 10, () => due.splice(0));
-  await vi.waitFor(() => expect(due).toEqual([]));
+  await vi.waitFor(() => expect(due).toEqual([]), { timeout: 60_000 });
   due.push(row('second'));
   expect(journal.rows()).toEqual([]);
   await vi.waitFor(() => expect(journal.rows()).toEqual(['first', 'second']), { timeout: 10_000 });
   due.push(row('last'));
   stop();
-  await vi.waitFor(() => expect(journal.rows()).toEqual(['first', 'second', 'last']));
+  await vi.waitFor(() => expect(journal.rows()).toEqual(['first', 'second', 'last']), { timeout: 60_000 });
 });

@@ -40,7 +40,11 @@ describe('the audit log stream', () => {
     trusting();
     // The first sweep ends before there is anything to see.
     await opened();
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await vi.waitFor(
+      async () =>
+        expect((await watch.harness.operatorCall('/metrics')).text).toMatch(/^meshpass_github_sweep_age_seconds \d/m),
+      { timeout: 60_000 },
+    );
   });
   beforeEach(async () => {
     watch.onTheWay = async (_, answer) => answer;
@@ -78,8 +82,9 @@ describe('the audit log stream', () => {
       '/github/audit-stream',
     );
     expect(status).toBe(200);
-    await vi.waitFor(async () =>
-      expect(await watch.github.admin.calls()).toContain('GET /orgs/acme/members/alice/codespaces'),
+    await vi.waitFor(
+      async () => expect(await watch.github.admin.calls()).toContain('GET /orgs/acme/members/alice/codespaces'),
+      { timeout: 60_000 },
     );
     await lives(who);
   });
@@ -143,7 +148,9 @@ describe('the audit log stream', () => {
     await watch.github.admin.forgetCalls();
     await tell(left);
     await tell({ ...left, action: 'org.remove_member' });
-    await vi.waitFor(async () => expect((await watch.github.admin.calls()).length).toBeGreaterThan(0));
+    await vi.waitFor(async () => expect((await watch.github.admin.calls()).length).toBeGreaterThan(0), {
+      timeout: 60_000,
+    });
     await new Promise((resolve) => setTimeout(resolve, 500));
     await lives(who);
     expect(await grantsOf(who)).toEqual(['team', 'person']);
@@ -152,9 +159,10 @@ describe('the audit log stream', () => {
   it("asks again while GitHub's servers lag behind its log", async () => {
     const { who } = await opened();
     settle();
-    await tell(left);
     await watch.github.admin.forgetCalls();
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await tell(left);
+    // GitHub has answered once that they are in the team.
+    await vi.waitFor(async () => expect(await watch.github.admin.calls()).not.toEqual([]), { timeout: 60_000 });
     await watch.github.admin.removeFromTeam('acme/payments', 'alice');
     await vi.waitFor(async () => expect(await grantsOf(who)).toEqual(['person']), { timeout: 60_000 });
   });

@@ -247,12 +247,12 @@ describe('the sweep', () => {
     expect(text).toMatch(/meshpass_github_sweep_age_seconds [\d.]+/);
     expect(text).toMatch(/meshpass_github_calls_left \d+/);
     expect(text).toMatch(/meshpass_sessions_closed_total{cause="\w+"} [1-9]/);
-    await watch.github.admin.setFault({ mode: 'secondary-limited', retryAfterSeconds: 5 });
+    await watch.github.admin.setFault({ mode: 'secondary-limited', retryAfterSeconds: 60 });
     await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('issuer_rate_limited'), { timeout: 60_000 });
     await watch.github.admin.forgetCalls();
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     expect(await watch.github.admin.calls()).toEqual([]);
-    watch.harness.clockAhead += 10_000;
+    watch.harness.clockAhead += 65_000;
     await watch.github.admin.setFault({ mode: 'none' });
   });
 

@@ -121,7 +121,7 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
       operator: async (path, json) => {
         try {
           const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
-          const signal = AbortSignal.timeout(5_000);
+          const signal = AbortSignal.timeout(10_000);
           const posted = json !== undefined && { method: 'POST', body: JSON.stringify(json) };
           const answer = await fetch(`http://127.0.0.1:${operatorPort}${path}`, { headers, signal, ...posted });
           return { status: answer.status, text: await answer.text() };

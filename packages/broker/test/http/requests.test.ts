@@ -44,7 +44,9 @@ describe('a broker that keeps few connections', () => {
     try {
       for (let round = 1; round <= 2; round++) {
         expect(await beat(crowding)).toEqual([200, 'close']);
-        await vi.waitFor(() => expect([...heard].map((socket) => socket.destroyed)).toEqual(Array(round).fill(true)));
+        await vi.waitFor(() => expect([...heard].map((socket) => socket.destroyed)).toEqual(Array(round).fill(true)), {
+          timeout: 60_000,
+        });
       }
       expect(resumed).toEqual([false, true]);
       // The broker sees the end of a connection a moment after its client.
@@ -116,7 +118,7 @@ describe('the broker as a server', () => {
       return held;
     };
     const slow = [enrol(harness, 'slow-1'), enrol(harness, 'slow-2')];
-    await vi.waitFor(() => expect(waiting).toBe(2));
+    await vi.waitFor(() => expect(waiting).toBe(2), { timeout: 60_000 });
     const answer = await enrol(harness, 'third');
     expect([answer.status, answer.json.error_code]).toEqual([503, 'overloaded']);
     expect(answer.json.error).toBe('temporarily_unavailable');
@@ -173,7 +175,7 @@ describe('the broker as a server', () => {
     const after = await session(harness, 'after');
     await asSession(harness, before, { method: 'DELETE', path: '/session' });
     await vi.waitFor(() => expect(stream.events().some((event) => event.type === 'beat')).toBe(true), {
-      timeout: 4_000,
+      timeout: 60_000,
     });
     const [first, ...rest] = stream.events();
     expect(first?.type === 'snapshot' && first.sessions.map((one) => one.id)).toContain(before.session.id);

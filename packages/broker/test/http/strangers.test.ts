@@ -135,7 +135,9 @@ describe('a source of more connections than one may have', () => {
     const neighbour = await hold(harness, '', NEIGHBOUR);
     const held: Socket[] = [];
     for (let n = 0; n < 30; n++) held.push(await hold(harness, n % 2 ? '' : undefined));
-    await vi.waitFor(() => expect(held.slice(0, 20).map((socket) => socket.destroyed)).not.toContain(false));
+    await vi.waitFor(() => expect(held.slice(0, 20).map((socket) => socket.destroyed)).not.toContain(false), {
+      timeout: 60_000,
+    });
     expect(held.slice(20).map((socket) => socket.destroyed)).not.toContain(true);
     expect(neighbour.destroyed).toBe(false);
     const connections = Object.values(kept.freeSockets).flat();
@@ -159,10 +161,10 @@ describe('a source of more connections than one may have', () => {
     };
     const stranger = from(harness, STRANGER);
     const slow = [enrol(stranger, 'slow-1'), enrol(stranger, 'slow-2')];
-    await vi.waitFor(() => expect(waiting).toBe(2));
+    await vi.waitFor(() => expect(waiting).toBe(2), { timeout: 60_000 });
     expect((await enrol(stranger, 'slow-3')).json).toMatchObject({ error_code: 'overloaded' });
     const other = enrol(from(harness, NEIGHBOUR), 'other');
-    await vi.waitFor(() => expect(waiting).toBe(3));
+    await vi.waitFor(() => expect(waiting).toBe(3), { timeout: 60_000 });
     expect((await enrol(harness, 'beyond all places')).json).toMatchObject({ error_code: 'overloaded' });
     expect((await renew(stranger, alice)).status).toBe(200);
     release();

@@ -76,12 +76,14 @@ const patch = (http: KubernetesHttp, pod: string, body: object) =>
 it('labels its own Pod as the active one or not, in the order of the calls', async () => {
   const label = createActiveLabel({ http: own, namespace: NAMESPACE, pod: 'label-a', onFailure: () => {} });
   label.set(false);
-  await vi.waitFor(async () =>
-    expect(await labels('label-a')).toEqual({ app: 'broker', 'meshpass.dev/active': 'false' }),
+  await vi.waitFor(
+    async () => expect(await labels('label-a')).toEqual({ app: 'broker', 'meshpass.dev/active': 'false' }),
+    { timeout: 60_000 },
   );
   label.set(true);
-  await vi.waitFor(async () =>
-    expect(await labels('label-a')).toEqual({ app: 'broker', 'meshpass.dev/active': 'true' }),
+  await vi.waitFor(
+    async () => expect(await labels('label-a')).toEqual({ app: 'broker', 'meshpass.dev/active': 'true' }),
+    { timeout: 60_000 },
   );
   label.close();
 });

@@ -104,7 +104,7 @@ describe('the queue of certificates', () => {
     let most = 0;
     const work = async (): Promise<void> => {
       most = Math.max(most, ++now);
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await new Promise((resolve) => setImmediate(resolve));
       now -= 1;
     };
     await Promise.all(Array.from({ length: 20 }, () => queue.run('arrival', work)));

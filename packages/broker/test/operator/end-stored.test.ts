@@ -100,7 +100,7 @@ it.each(ways)('is refused from then on, and stored once the store answers, where
   ends.lost = 0;
   harness.mesh.setOperators(operatorsByGroup());
   expect(await codeOf(harness, who)).toBe('operator_session_ended');
-  await expect.poll(() => ends.stored, { timeout: 5_000 }).toBe(1);
+  await expect.poll(() => ends.stored).toBe(1);
   expect(await endOf(name)).toMatchObject({ outcome: 'ended', reason: expect.stringMatching(/role|signed out|left/) });
   await harness.restart();
   expect(await codeOf(harness, who)).toBe('operator_session_ended');
@@ -114,7 +114,7 @@ it('is decided by the access file again if a broker takes over before the store 
   await harness.restart();
   ends.lost = 0;
   expect(await codeOf(harness, who)).toBe('operator_session_ended');
-  await expect.poll(() => ends.stored, { timeout: 5_000 }).toBe(1);
+  await expect.poll(() => ends.stored).toBe(1);
   harness.mesh.setOperators(operatorsByGroup());
   expect(await codeOf(harness, who)).toBe('operator_session_ended');
 });

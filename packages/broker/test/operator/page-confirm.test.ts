@@ -6,6 +6,8 @@ import { Browser, type Page } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
 
 const BOB = '00u2bob';
+/** Shorter than the lease of a workspace. */
+const CONFIRM_SECONDS = 30;
 
 describe('the page, if the issuer has not confirmed the person in time', () => {
   let world: PageWorld;
@@ -14,16 +16,13 @@ describe('the page, if the issuer has not confirmed the person in time', () => {
     world.harness.mesh.setOperators(world.operators);
   });
   beforeEach(async () => {
-    world.harness.confirmSeconds = 300;
+    world.harness.confirmSeconds = CONFIRM_SECONDS;
     await world.admin.enable(BOB);
   });
   afterAll(() => world?.stop());
 
-  /** Waits until the confirmation has expired. The period is short because the provider uses the real clock. */
-  async function untilUnconfirmed(): Promise<void> {
-    world.harness.confirmSeconds = 2;
-    await new Promise((resolve) => setTimeout(resolve, 2_100));
-  }
+  /** Advances the clock until the confirmation has expired. */
+  const expireConfirmation = () => world.advance((CONFIRM_SECONDS + 1) * 1_000);
 
   const tokenOf = (browser: Browser) => browser.cookies.get(world.origin)!.get(SESSION);
   const list = (browser: Browser, follow = true) => browser.open(`${world.origin}/approvals`, follow);
@@ -33,7 +32,7 @@ describe('the page, if the issuer has not confirmed the person in time', () => {
     const browser = new Browser();
     await world.signIn(browser, BOB, `/approvals/${id}`);
     const [token, rows] = [tokenOf(browser), await world.auditRows()];
-    await untilUnconfirmed();
+    expireConfirmation();
     const asked = await browser.open(`${world.origin}/approvals/${id}`, false);
     const location = new URL(asked.headers.get('location')!);
     expect(location.origin).toBe(new URL(world.corp).origin);
@@ -51,7 +50,7 @@ describe('the page, if the issuer has not confirmed the person in time', () => {
     const browser = new Browser();
     await world.signIn(browser, BOB, '/approvals');
     await world.admin.disable(BOB);
-    await untilUnconfirmed();
+    expireConfirmation();
     const shown = await list(browser);
     expect([shown.url.pathname, shown.text.includes('Sign in with corp')]).toEqual(['/page/sign-in', true]);
     await world.admin.enable(BOB);
@@ -63,7 +62,7 @@ describe('the page, if the issuer has not confirmed the person in time', () => {
     const [bob, alice] = [new Browser(), new Browser()];
     await world.signIn(bob, BOB, '/approvals');
     await world.signIn(alice, '00u1alice', '/approvals');
-    await untilUnconfirmed();
+    expireConfirmation();
     const corp = new URL(world.corp).origin;
     bob.cookies.set(corp, alice.cookies.get(corp)!);
     const refused = await list(bob);
@@ -76,7 +75,7 @@ describe('the page, if the issuer has not confirmed the person in time', () => {
     const { id, who } = await world.ask('00u1alice');
     const browser = new Browser();
     const shown = await world.signIn(browser, BOB, `/approvals/${id}`);
-    await untilUnconfirmed();
+    expireConfirmation();
     const answer = (): Promise<Page> =>
       browser.submit(shown, { decision: 'approve', minutes: '5', reason: 'typed' }, { form: 1 });
     const refused = await answer();
@@ -92,7 +91,7 @@ describe('the page, if the issuer has not confirmed the person in time', () => {
   it('takes the silent answer once, in the browser that was asked, and opens no session by it', async () => {
     const [browser, other] = [new Browser(), new Browser()];
     await world.signIn(browser, BOB, '/approvals');
-    await untilUnconfirmed();
+    expireConfirmation();
     const asked = await list(browser, false);
     const answered = await browser.open(asked.headers.get('location')!, false);
     const callback = answered.headers.get('location')!;
@@ -122,7 +121,7 @@ describe('the page, if the issuer has not confirmed the person in time', () => {
   it('allows an unconfirmed person to sign out', async () => {
     const browser = new Browser();
     const shown = await world.signIn(browser, BOB, '/approvals');
-    await untilUnconfirmed();
+    expireConfirmation();
     expect((await browser.submit(shown)).url.pathname).toBe('/page/sign-in');
     expect(tokenOf(browser)).toBeUndefined();
   });

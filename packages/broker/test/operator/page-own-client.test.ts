@@ -5,6 +5,8 @@ import { Browser } from '../harness/approval/browser.ts';
 import { codeOf, type PageWorld, startPage } from '../harness/approval/page.ts';
 
 const BOB = '00u2bob';
+/** Shorter than the lease of a workspace. */
+const CONFIRM_SECONDS = 30;
 
 let world: PageWorld;
 beforeAll(async () => {
@@ -12,15 +14,12 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   world.harness.mesh.setOperators(world.operators);
-  world.harness.confirmSeconds = 300;
+  world.harness.confirmSeconds = CONFIRM_SECONDS;
 });
 afterAll(() => world?.stop());
 
-/** Waits until the confirmation has expired. The period is short because the provider uses the real clock. */
-async function untilUnconfirmed(): Promise<void> {
-  world.harness.confirmSeconds = 2;
-  await new Promise((resolve) => setTimeout(resolve, 2_100));
-}
+/** Advances the clock until the confirmation has expired. */
+const expireConfirmation = () => world.advance((CONFIRM_SECONDS + 1) * 1_000);
 
 /** @param change of the issuer's signIn */
 function use(change: object): () => void {
@@ -41,7 +40,7 @@ it("signs in and is confirmed with that client, and answers another person's req
   const form = await browser.open(`${world.origin}/approvals/${own.id}`);
   const refused = await browser.submit(form, { decision: 'approve', minutes: '5', reason: '' }, { form: 1 });
   expect(codeOf(refused)).toBe('approval_own');
-  await untilUnconfirmed();
+  expireConfirmation();
   const asked = await browser.open(`${world.origin}/approvals/${others.id}`, false);
   const location = new URL(asked.headers.get('location')!);
   expect(['client_id', 'prompt'].map((name) => location.searchParams.get(name))).toEqual([OPERATOR_CLIENT, 'none']);
@@ -55,7 +54,7 @@ it('does not have the provider confirm a session that was opened with another cl
   back();
   const callback = await world.callbackOf(browser, BOB);
   expect((await browser.open(callback)).url.pathname).toBe('/approvals');
-  await untilUnconfirmed();
+  expireConfirmation();
   // The provider would confirm them with either client, and shows nothing.
   use({ operatorClient: ONE_CLIENT });
   const refused = await browser.open(`${world.origin}/approvals`);

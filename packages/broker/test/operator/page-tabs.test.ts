@@ -92,7 +92,7 @@ describe('sign-ins under way in one browser', () => {
     const waiting = browser.open(early);
     await held;
     // ID tokens are dated by the second.
-    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    world.advance(1_100);
     expect((await browser.open(late)).url.pathname).toBe('/approvals');
     release();
     const shown = await waiting;

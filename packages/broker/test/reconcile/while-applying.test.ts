@@ -16,7 +16,7 @@ grants:
 /** Other objects. */
 const LESS = ', allow: [GET /orders/*]';
 
-const eventually = (check: () => void) => vi.waitFor(check, { timeout: 5_000, interval: 20 });
+const eventually = (check: () => void) => vi.waitFor(check, { timeout: 60_000, interval: 20 });
 /** Longer than changes are gathered. */
 const settle = () => new Promise((resolve) => setTimeout(resolve, 300));
 const userOf = (mesh: LiveMeshState) => mesh.access().grants[0]!.who[0]!.user;

@@ -84,14 +84,14 @@ describe('the list for the mesh', () => {
       initial: [],
       onFailure: () => undefined,
     });
-    await vi.waitFor(() => expect(told).toHaveLength(1));
+    await vi.waitFor(() => expect(told).toHaveLength(1), { timeout: 60_000 });
     for (let one = 0; one < 50; one += 1) revocations.add([principal(`many-${one}`, { undenied: true })]);
     revocations.add([principal('denied', { undenied: false })]);
     revocations.add([principal('denied', { undenied: true })]);
     revocations.add([principal('many-0')]);
     revocations.add([principal('many-1', { undenied: false })]);
     release();
-    await vi.waitFor(() => expect(revocations.pending()).toBe(0));
+    await vi.waitFor(() => expect(revocations.pending()).toBe(0), { timeout: 60_000 });
     revocations.stop();
     expect(told).toHaveLength(2);
     const denied = told[1]!.filter(({ undenied }) => !undenied).map(({ serviceAccount }) => serviceAccount);
@@ -145,17 +145,17 @@ describe('a broker that denies revoked sessions only', () => {
     harness.mesh.setAccess([grant('dev'), grant('ops', ['idp:nobody'])]);
     const neither = { 'meshpass-dev': false, 'meshpass-ops': false };
     const both = { 'meshpass-dev': true, 'meshpass-ops': true };
-    await vi.waitFor(() => expect(denied(narrowed)).toEqual({ 'meshpass-ops': true }));
+    await vi.waitFor(() => expect(denied(narrowed)).toEqual({ 'meshpass-ops': true }), { timeout: 60_000 });
     await asSession(harness, narrowed, { method: 'DELETE', path: '/session' });
     const check = () => {
       expect(denied(gone)).toEqual(neither);
       expect(denied(closed)).toEqual(both);
       expect(denied(narrowed)).toEqual({ 'meshpass-dev': false, 'meshpass-ops': true });
     };
-    await vi.waitFor(check);
+    await vi.waitFor(check, { timeout: 60_000 });
     harness.mesh.revoked = [];
     await harness.restart();
-    await vi.waitFor(check);
+    await vi.waitFor(check, { timeout: 60_000 });
 
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
     const drilled = async ({ session: { id } }: Enrolled) =>
@@ -174,15 +174,15 @@ describe('a broker that denies revoked sessions only', () => {
     };
     expect(await again()).toEqual({ closed: [], denied: [late.session.id] });
     expect(await again()).toEqual({ closed: [], denied: [] });
-    await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]));
+    await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]), { timeout: 60_000 });
     harness.mesh.revoked = [];
     await harness.restart();
-    await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]));
+    await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]), { timeout: 60_000 });
 
     // After a restart with `always`, the broker also denies the last ends.
     config.denyEnded = 'always';
     await harness.restart();
-    await vi.waitFor(() => expect([denied(gone), denied(narrowed)]).toEqual([both, both]));
+    await vi.waitFor(() => expect([denied(gone), denied(narrowed)]).toEqual([both, both]), { timeout: 60_000 });
     await harness.broker.close();
     const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
     const row = audit.find((one) => one.action === 'session.close' && one.session_id === gone.session.id);

@@ -101,7 +101,9 @@ describe('a live session', () => {
       harness.idp.before = async () => {};
       const second = await session(harness, 'ines');
       hold.resolve();
-      await vi.waitFor(() => expect(harness.log.join('')).toContain('disconnected before its session was opened'));
+      await vi.waitFor(() => expect(harness.log.join('')).toContain('disconnected before its session was opened'), {
+        timeout: 60_000,
+      });
       expect((await renewLease(harness, second)).kind).toBe('lease');
     } finally {
       harness.idp.before = async () => {};
@@ -182,7 +184,9 @@ describe('a live session', () => {
       timeout: 60_000,
     });
     // Edges hear of it once the store has it.
-    await vi.waitFor(() => expect(events.at(-1)).toMatchObject({ type: 'close', id: who.session.id }));
+    await vi.waitFor(() => expect(events.at(-1)).toMatchObject({ type: 'close', id: who.session.id }), {
+      timeout: 60_000,
+    });
     stop();
   });
 

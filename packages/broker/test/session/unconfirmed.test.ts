@@ -85,7 +85,7 @@ describe('what the store did not confirm', () => {
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
     const body = JSON.stringify({ id: mallory.session.id });
     const closing = harness.operatorCall({ method: 'POST', path: '/admin/sessions/close', headers, body });
-    await vi.waitFor(() => expect(refusals).toBeGreaterThan(0));
+    await vi.waitFor(() => expect(refusals).toBeGreaterThan(0), { timeout: 60_000 });
     await session(harness, 'mallory');
     expect((await closing).status).toBe(200);
     expect(await closeCauseOf(mallory)).toBe('operator');
@@ -109,8 +109,9 @@ describe('what the store did not confirm', () => {
     const stop = harness.broker.feed.subscribe((event) => events.push(event));
     const closing = harness.operatorCall({ method: 'POST', path: '/admin/sessions/close', headers, body });
     // Edges know it before the store.
-    await vi.waitFor(() =>
-      expect(events).toContainEqual(expect.objectContaining({ type: 'close', id: first.session.id })),
+    await vi.waitFor(
+      () => expect(events).toContainEqual(expect.objectContaining({ type: 'close', id: first.session.id })),
+      { timeout: 60_000 },
     );
     stop();
     answer.resolve();
@@ -277,7 +278,7 @@ describe('what the store did not confirm', () => {
       return isLoss && refused++ === 0 ? 'refused' : 'written';
     };
     harness.mesh.setAccess([grant('dev', [], { who }), grant('prod', [], { who, approval })]);
-    await vi.waitFor(() => expect(refused).toBe(1));
+    await vi.waitFor(() => expect(refused).toBe(1), { timeout: 60_000 });
     expect(await answered(bob, id)).toBe('approved');
     await vi.waitFor(() => expect(refused).toBe(2), { timeout: 20_000 });
     const { principals } = await stored();

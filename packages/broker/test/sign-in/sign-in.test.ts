@@ -257,7 +257,7 @@ describe('the public description of a sign-in', () => {
   });
 
   it('is counted by issuer and outcome', async () => {
-    const metrics = await vi.waitFor(async () => (await harness.operatorCall('/metrics')).text);
+    const metrics = await vi.waitFor(async () => (await harness.operatorCall('/metrics')).text, { timeout: 60_000 });
     expect(metrics).toMatch(/meshpass_sign_ins_total\{issuer="okta",outcome="added"\} \d+/);
     expect(metrics).toMatch(/meshpass_sign_ins_total\{issuer="okta",outcome="refused"\} \d+/);
     expect(metrics).toMatch(/meshpass_sign_ins_total\{issuer="unknown",outcome="refused"\} \d+/);

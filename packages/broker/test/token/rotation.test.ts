@@ -23,12 +23,15 @@ import { grant } from '../harness/mesh.ts';
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const OPERATOR = { authorization: `Bearer ${OPERATOR_TOKEN}` };
 const WAIT = 30;
+/** The broker checks its keys once in this time, ms. */
+const LOOK_MS = 1_000;
 
 let harness: Harness;
 /** Rows of the audit log up to here are of earlier tests. */
 let before = 0;
 
 beforeAll(async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   harness = await startHarness({ config: { signingKeyWaitSeconds: WAIT } });
   harness.mesh.setAccess([grant('dev')]);
 });
@@ -39,6 +42,7 @@ beforeEach(async () => {
   before = (await audit()).at(-1)!.seq;
 });
 afterAll(() => harness.stop());
+afterAll(() => vi.useRealTimers());
 
 const keyFile = () => readFileSync(join(harness.dir, 'data', 'signing-key.pem'), 'utf8');
 const published = async (): Promise<string[]> =>
@@ -62,8 +66,13 @@ const keys = async () => {
 const parts = async () => (await keys()).map(({ kid, part }) => `${part} ${kid}`);
 /** There is always a next one. */
 const withoutNext = async () => (await parts()).filter((one) => !one.startsWith('next '));
-/** Resolves when the broker has seen that the mesh has the next key. */
-const noted = () => new Promise((resolve) => setTimeout(resolve, 2_000));
+/** Lets the broker check its keys twice. The second check begins when the step of the first one has ended. */
+async function checked(): Promise<void> {
+  const checks = vi.spyOn(harness.mesh, 'tokenKeys');
+  await vi.advanceTimersByTimeAsync(2 * LOOK_MS);
+  await expect.poll(() => checks.mock.calls.length).toBeGreaterThanOrEqual(2);
+  checks.mockRestore();
+}
 const eventually = (look: () => Promise<void>) => vi.waitFor(look, { timeout: 60_000, interval: 100 });
 async function identityToken(who: Enrolled): Promise<string> {
   const answer = await asSession(harness, who, {
@@ -117,10 +126,10 @@ describe('a change that an operator asks for', () => {
 
     // The mesh has not taken it: it does not sign, however long that takes.
     harness.clockAhead += 10 * WAIT * 1000;
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await checked();
     expect(await signedBy(await session(harness, 'alice'))).toBe(old);
     await meshHears();
-    await noted();
+    await checked();
     expect(await signedBy(await session(harness, 'bob'))).toBe(old);
     harness.clockAhead += WAIT * 1000;
     await eventually(async () => expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]));
@@ -128,7 +137,7 @@ describe('a change that an operator asks for', () => {
 
     // The last token of the old key lives five minutes; verifiers allow one more.
     harness.clockAhead += 300_000;
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await checked();
     expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]);
     harness.clockAhead += 61_000;
     await eventually(async () => expect(await withoutNext()).toEqual([`signing ${kid}`]));
@@ -157,9 +166,9 @@ describe('a change that an operator asks for', () => {
   it('happens at once if the mesh has had the next key for long enough', async () => {
     const [old, next] = await published();
     await meshHears();
-    await noted();
+    await checked();
     harness.clockAhead += (WAIT + 3) * 1000;
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await checked();
     harness.clockAhead += (WAIT + 3) * 1000;
     const { json } = await rotate();
     expect(json.kid).toBe(next);
@@ -179,7 +188,7 @@ describe('a change that an operator asks for', () => {
     expect(kid).not.toBe(first);
     expect((await rotate()).json).toMatchObject({ kid, made: false });
     await meshHears();
-    await noted();
+    await checked();
     harness.clockAhead += (WAIT + 1) * 1000;
     await eventually(async () => expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]));
     await harness.restart();
@@ -271,9 +280,9 @@ describe('a revocation of every key', () => {
   it('also drops earlier signing keys', async () => {
     const [old] = await published();
     await meshHears();
-    await noted();
+    await checked();
     harness.clockAhead += (WAIT + 3) * 1000;
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await checked();
     harness.clockAhead += (WAIT + 3) * 1000;
     const { kid } = (await rotate()).json as { kid: string };
     expect(await withoutNext()).toEqual([`signing ${kid}`, `retired ${old}`]);
@@ -296,7 +305,7 @@ describe('a key that has reached its age', () => {
     const [, after] = await published();
     expect(after).not.toBe(next);
     await meshHears();
-    await noted();
+    await checked();
     harness.clockAhead += 11 * 86_400_000;
     await eventually(async () => expect(await withoutNext()).toEqual([`signing ${after}`, `retired ${old}`]));
     expect((await rows()).map(({ action }) => action)).toEqual(['key.rotate']);

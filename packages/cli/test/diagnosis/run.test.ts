@@ -19,7 +19,7 @@ describe.each([1, 4])('with %i at a time', (concurrency) => {
     const slow: Check = {
       names: ['slow'],
       run: async () => {
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await new Promise((resolve) => setImmediate(resolve));
         return [ok('Fine.')];
       },
     };
@@ -58,7 +58,7 @@ it('runs no more checks at a time than its limit', async () => {
     run: async () => {
       now += 1;
       most = Math.max(most, now);
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await new Promise((resolve) => setImmediate(resolve));
       now -= 1;
       return [];
     },

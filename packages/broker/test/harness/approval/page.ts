@@ -4,7 +4,7 @@ import { authorize, type Operators, parseAccess } from '@meshpass/access';
 import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { MESHPASS_CLIENT, OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { decodeJwt } from 'jose';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { labOnlyPlainHttpIssuers } from '../../../src/issuers/issuer-http.ts';
 import { createIssuerKeys } from '../../../src/issuers/oidc/issuer-keys.ts';
 import { type Enrolled, type Harness, startHarness } from '../broker.ts';
@@ -33,6 +33,8 @@ export interface PageWorld {
   readonly signIn: (browser: Browser, login: string, path: string) => Promise<Page>;
   /** Signs in at the provider, and stops before the page is called back. */
   readonly callbackOf: (browser: Browser, login: string) => Promise<string>;
+  /** Advances the clock of this process, in which the broker and the providers run. */
+  readonly advance: (ms: number) => void;
   readonly stop: () => Promise<void>;
 }
 
@@ -88,6 +90,10 @@ grants:
   );
   harness.mesh.setAccess(access.grants, [], access.trust);
 
+  const realNow = Date.now;
+  let ahead = 0;
+  const now = vi.spyOn(Date, 'now').mockImplementation(() => realNow() + ahead);
+
   async function signIn(browser: Browser, login: string, path: string): Promise<Page> {
     browser.cookies.get(origin)?.delete(SESSION);
     browser.cookies.delete(new URL(corp.issuer).origin);
@@ -133,7 +139,11 @@ grants:
     auditRows: () => auditRows(harness),
     signIn,
     callbackOf,
+    advance: (ms) => {
+      ahead += ms;
+    },
     stop: async () => {
+      now.mockRestore();
       await harness.stop();
       await Promise.all([corp.close(), other.close()]);
     },
