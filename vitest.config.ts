@@ -7,6 +7,9 @@ import { AMBIENT_LAB, CLUSTER_OF_TESTS, MESH_LABS } from './test/labs.ts';
 // Workers, and programs that tests start, compile the same modules again and again: each takes half its start for that.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cache/compile');
 
+/** Tests of the Helm chart, which need Helm. */
+const CHART = 'test/chart/**/*.test.ts';
+
 /** Small files that run for minutes, the longest first. */
 const LONG = [
   'test/hostile/hostile.mesh.test.ts',
@@ -35,19 +38,21 @@ class LongFilesFirst extends BaseSequencer {
 }
 
 /**
- * `unit` needs nothing but Node, and for the agent an Envoy and for the chart Helm, which the lab's installer makes once; `mesh` runs against a real Istio, which its global set-up starts and takes down;
- * `cluster` against a real Kubernetes with that Istio; `ambient` against a real ztunnel and waypoint, if `MESHPASS_ZTUNNEL` is the path of one.
+ * `unit` needs nothing but Node, an Envoy for the agent and one identity provider in Go, which the lab's installer makes once; `mesh` runs against a real Istio, which its global set-up starts and takes down;
+ * `cluster` against a real Kubernetes with that Istio, and Helm; `ambient` against a real ztunnel and waypoint, if `MESHPASS_ZTUNNEL` is the path of one.
  * Nothing is retried. docs/testing.md has what takes how long, and why.
  */
 export default defineConfig({
   test: {
     sequence: { sequencer: LongFilesFirst },
+    reporters: ['./test/runner/reporter.ts'],
     projects: [
       {
         test: {
           name: 'unit',
           include: ['{packages/*,lab}/test/**/*.test.ts', 'test/**/*.test.ts'],
-          exclude: ['**/*.mesh.test.ts', '**/*.cluster.test.ts', '**/*.ambient.test.ts'],
+          exclude: ['**/*.{mesh,cluster,ambient}.test.ts', CHART],
+          setupFiles: ['test/runner/lab-logs.ts'],
           // Many files wait as long as they compute, and Vitest would leave one processor idle.
           maxWorkers: availableParallelism() * 2,
           // V8 optimizes PGlite's WebAssembly for longer than a test runs: without that, opening a store takes half the processor time.
@@ -64,7 +69,7 @@ export default defineConfig({
           name: 'mesh',
           include: ['{packages/*,lab}/test/**/*.mesh.test.ts', 'test/**/*.mesh.test.ts'],
           globalSetup: ['test/lab-setup.ts'],
-          setupFiles: ['test/lab-of-worker.ts'],
+          setupFiles: ['test/lab-of-worker.ts', 'test/runner/lab-logs.ts'],
           maxWorkers: MESH_LABS,
           sequence: { groupOrder: 2 },
           testTimeout: 180_000,
@@ -74,7 +79,9 @@ export default defineConfig({
       {
         test: {
           name: 'cluster',
-          include: ['{packages/*,lab}/test/**/*.cluster.test.ts', 'test/**/*.cluster.test.ts'],
+          include: ['{packages/*,lab}/test/**/*.cluster.test.ts', 'test/**/*.cluster.test.ts', CHART],
+          exclude: ['**/*.{mesh,ambient}.test.ts'],
+          setupFiles: ['test/runner/lab-logs.ts'],
           globalSetup: ['test/cluster-setup.ts'],
           env: { MESHPASS_CLUSTER: CLUSTER_OF_TESTS },
           // All files share one cluster: two of them take three times as long each.
@@ -89,6 +96,7 @@ export default defineConfig({
           name: 'ambient',
           include: ['test/**/*.ambient.test.ts'],
           globalSetup: ['test/ambient-setup.ts'],
+          setupFiles: ['test/runner/lab-logs.ts'],
           env: { MESHPASS_LAB: AMBIENT_LAB },
           // Policies of the root namespace concern all Pods of the lab.
           maxWorkers: 1,

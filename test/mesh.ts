@@ -8,7 +8,7 @@ import { codespaceEnvironment, type MeshpassOptions, startMeshpass } from '@mesh
 import { standIns } from '@meshpass/lab/stand-ins';
 import { stopUnit } from '@meshpass/lab/unit';
 import { expect } from 'vitest';
-import { afterInitdb } from '../packages/broker/test/harness/initdb.ts';
+import { afterInitdb } from '../packages/broker/test/harness/store/initdb.ts';
 
 export type DataPath = Awaited<ReturnType<typeof openDataPath>>;
 

@@ -8,7 +8,6 @@ import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { STORE_DELAY_VARIABLE } from './late-store.ts';
 import { startBusyLoops } from './stress/busy-loops.ts';
 import { startFreezing } from './stress/freeze.ts';
 import { parseOptions, projectOf, type StressOptions, USAGE, UsageError } from './stress/options.ts';
@@ -83,7 +82,7 @@ async function runOnce({ file, project, at }: OneRun, { lateStore, pause }: Stre
     // A group of its own, so that an interrupt stops it with its workers.
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...env, ...(lateStore > 0 && { [STORE_DELAY_VARIABLE]: String(lateStore) }) },
+    env: { ...env, ...(lateStore > 0 && { MESHPASS_TEST_STORE_DELAY_MS: String(lateStore) }) },
   });
   const stop = () => stopGroup(child);
   cleanUps.add(stop);

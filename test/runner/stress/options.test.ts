@@ -34,10 +34,7 @@ it.each([[], ['a.ts', '--runs', '0'], ['a.ts', '--load', 'x'], ['a.ts', '--outpu
 );
 
 it('reads the project from the name of a file', () => {
-  expect(['a.test.ts', 'a.mesh.test.ts', 'a.cluster.test.ts', 'a.ambient.test.ts'].map(projectOf)).toEqual([
-    'unit',
-    'mesh',
-    'cluster',
-    'ambient',
-  ]);
+  expect(
+    ['a.test.ts', 'a.mesh.test.ts', 'a.cluster.test.ts', 'a.ambient.test.ts', 'test/chart/a.test.ts'].map(projectOf),
+  ).toEqual(['unit', 'mesh', 'cluster', 'ambient', 'cluster']);
 });

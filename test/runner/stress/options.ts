@@ -22,7 +22,7 @@ Repeats test files on a busy machine, and prints how often they fail. Exit code:
 
   --runs N          runs of each file (20)
   --load N          busy loops per processor (2)
-  --late-store MS   delay each transaction of a broker's store by up to MS milliseconds (0)
+  --late-store MS   delay each answer of an embedded store by up to MS milliseconds (0)
   --pause MS        now and then freeze a test process for up to MS milliseconds (0)
   --project NAME    Vitest project (from the name of the file)
   --output FORMAT   text or json (text)`;
@@ -47,9 +47,10 @@ export function parseOptions(args: readonly string[]): StressOptions {
   };
 }
 
-/** Returns the Vitest project to which a test file belongs by its name. */
+/** Returns the Vitest project to which a test file belongs by its name, or by its folder. */
 export function projectOf(file: string): string {
-  return /\.(mesh|cluster|ambient)\.test\.ts$/.exec(file)?.[1] ?? 'unit';
+  const named = /\.(mesh|cluster|ambient)\.test\.ts$/.exec(file)?.[1];
+  return named ?? (/(^|\/)test\/chart\//.test(file) ? 'cluster' : 'unit');
 }
 
 function parse(args: readonly string[]) {

@@ -8,7 +8,7 @@ import { verifyExport } from '../../src/audit/export/verify.ts';
 import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { openStore, type StoreOptions } from '../../src/store/open.ts';
 import { describeLog, lines, openLog, SLOW, START, verifyLines } from '../harness/audit-log.ts';
-import { afterInitdb } from '../harness/initdb.ts';
+import { afterInitdb } from '../harness/store/initdb.ts';
 
 describeLog((world) => {
   it('exports from any row on', async () => {

@@ -13,7 +13,7 @@ import { auditRow, createAuditEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { createAuditChain } from '../../src/audit/log/log-end.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { releaseStore, reusedStore } from '../harness/engines.ts';
+import { releaseStore, reusedStore } from '../harness/store/engines.ts';
 
 describe('checkpoints of the audit log', () => {
   let dir: string;

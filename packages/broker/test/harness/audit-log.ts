@@ -19,8 +19,8 @@ import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
 import { type AuditChain, createAuditChain } from '../../src/audit/log/log-end.ts';
 import { type PruneResult, prune } from '../../src/audit/log/prune.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
-import { releaseStore, reusedStore } from './engines.ts';
 import { ENGINES, startPostgres, type TestPostgres } from './postgres.ts';
+import { releaseStore, reusedStore } from './store/engines.ts';
 
 export const SLOW = 180_000;
 export const START = Date.UTC(2026, 0, 1);

@@ -1,6 +1,6 @@
 /** The audit table, as an operator reads it after the broker has let go of the store. */
 import { openStore, type StoreOptions } from '../../src/store/open.ts';
-import { openedBefore } from './engines.ts';
+import { openedBefore } from './store/engines.ts';
 
 export async function readStore(options: StoreOptions) {
   const store = await openStore({ ...(await openedBefore(options.dataDir)), ...options });

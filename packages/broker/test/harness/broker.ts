@@ -13,6 +13,7 @@ import {
   type LeaseStatement,
 } from '@meshpass/identity/channel';
 import type { SessionResponse } from '@meshpass/identity/wire';
+import { addPartLog } from '../../../../test/runner/part-logs.ts';
 import { CONFIRM_INTERVAL_SECONDS, labOnlyConfirmSeconds } from '../../src/admin/operator/sessions.ts';
 import { createLogger } from '../../src/base/telemetry/log.ts';
 import { keyFileStorage } from '../../src/core/token/key-storage.ts';
@@ -20,10 +21,10 @@ import { openSigner } from '../../src/core/token/signer.ts';
 import { type BrokerConfigInput, parseBrokerConfig } from '../../src/start/config.ts';
 import { type Broker, type BrokerParts, serveBroker } from '../../src/start/serve.ts';
 import { writeCertificate } from './certificate.ts';
-import { releaseStore, reusedStore } from './engines.ts';
 import { type PlayedIdp, playIdp } from './idp.ts';
-import { afterInitdb } from './initdb.ts';
 import { type PlayedMesh, playMesh } from './mesh.ts';
+import { releaseStore, reusedStore } from './store/engines.ts';
+import { afterInitdb } from './store/initdb.ts';
 
 export const OPERATOR_TOKEN = 'operator-token-of-the-tests-0123456789';
 export const PUBLIC_URL = 'https://broker.example';
@@ -89,6 +90,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const operatorTokenFile = join(dir, 'operator-token');
   writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`, { mode: 0o600 });
   const log: string[] = [];
+  addPartLog('broker', () => log);
   const dataDir = join(dir, 'data');
   if (options.ownEngine) await afterInitdb(dataDir);
   const { startEngine } = options.ownEngine ? {} : await reusedStore(dataDir);

@@ -11,9 +11,9 @@ import { keyFileStorage } from '../../src/core/token/key-storage.ts';
 import { openSigner } from '../../src/core/token/signer.ts';
 import { becomeActive, startStandby, waitForLeadership } from '../../src/start/standby.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { releaseStore, reusedStore } from '../harness/engines.ts';
 import { playMesh } from '../harness/mesh.ts';
 import { postgresIsThere, startPostgres } from '../harness/postgres.ts';
+import { releaseStore, reusedStore } from '../harness/store/engines.ts';
 
 const SLOW = 120_000;
 /** Earlier versions accepted a list of actions that needed a second person. */

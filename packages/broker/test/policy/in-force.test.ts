@@ -12,8 +12,8 @@ import { createLogger } from '../../src/base/telemetry/log.ts';
 import { type DiskFile, digestTexts } from '../../src/mesh/reconcile/access-file.ts';
 import type { FormerAccessFile } from '../../src/mesh/reconcile/mesh-state.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { releaseStore, reusedStore } from '../harness/engines.ts';
 import { journalVia } from '../harness/journal.ts';
+import { releaseStore, reusedStore } from '../harness/store/engines.ts';
 
 let dataDir: string;
 let store: Store;

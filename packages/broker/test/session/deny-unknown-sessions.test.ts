@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { listLostSessionPrincipals } from '../../src/core/session/deny/revoked-principals.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
-import { releaseStore, reusedStore } from '../harness/engines.ts';
+import { releaseStore, reusedStore } from '../harness/store/engines.ts';
 
 let dataDir: string;
 let store: Store;

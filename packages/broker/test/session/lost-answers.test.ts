@@ -16,7 +16,6 @@ import {
   session,
   startHarness,
 } from '../harness/broker.ts';
-import { reusedStore } from '../harness/engines.ts';
 import { grant } from '../harness/mesh.ts';
 import {
   ACCESS,
@@ -29,6 +28,7 @@ import {
   signIn,
   signInProvider,
 } from '../harness/sign-in.ts';
+import { reusedStore } from '../harness/store/engines.ts';
 import { fate, loseOnce, resetFate, type Written } from './fate.ts';
 
 vi.mock('../../src/store/open.ts', async (original) => (await import('./fate.ts')).withFate(original));

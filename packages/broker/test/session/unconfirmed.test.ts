@@ -17,8 +17,8 @@ import {
   session,
   startHarness,
 } from '../harness/broker.ts';
-import { reusedStore } from '../harness/engines.ts';
 import { grant } from '../harness/mesh.ts';
+import { reusedStore } from '../harness/store/engines.ts';
 import { fate, loseOnce, resetFate, type Written } from './fate.ts';
 
 vi.mock('../../src/store/open.ts', async (original) => (await import('./fate.ts')).withFate(original));

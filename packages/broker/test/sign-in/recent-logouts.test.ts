@@ -7,7 +7,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { uuidv7 } from '../../src/base/clock/clock.ts';
 import { createRecentLogouts, MAX_RECENT_LOGOUTS, readStoredLogouts } from '../../src/core/sign-in/recent-logouts.ts';
 import { openStore } from '../../src/store/open.ts';
-import { releaseStore, reusedStore } from '../harness/engines.ts';
+import { releaseStore, reusedStore } from '../harness/store/engines.ts';
 
 const HOUR = 3_600_000;
 const NOON = Date.UTC(2026, 0, 1, 12);

@@ -10,9 +10,9 @@ import { createJournal } from '../../src/audit/log/journal.ts';
 import { MIGRATIONS, type Migrations, newerMigrations, parseMigrationName } from '../../src/store/migrate.ts';
 import { type Db, openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { openPglite } from '../../src/store/pglite.ts';
-import { afterInitdb } from '../harness/initdb.ts';
 import { openingOf } from '../harness/opening.ts';
 import { ENGINES, postgresIsThere, startPostgres, type TestPostgres } from '../harness/postgres.ts';
+import { afterInitdb } from '../harness/store/initdb.ts';
 
 const SLOW = 180_000;
 /** Level of the schema; smaller ones belong to versions that were never released. */

@@ -8,7 +8,7 @@ import { createLosses, type Fact } from '../../../src/attest/github/losses.ts';
 import { persistLosses } from '../../../src/attest/github/stored-losses.ts';
 import { createJournal } from '../../../src/audit/log/journal.ts';
 import { openStore, type Store } from '../../../src/store/open.ts';
-import { releaseStore, reusedStore } from '../../harness/engines.ts';
+import { releaseStore, reusedStore } from '../../harness/store/engines.ts';
 
 const failed = (cause: unknown) => expect.fail(String(cause));
 const job = (id: number): Fact => ({ kind: 'job', job: 'a job', id });

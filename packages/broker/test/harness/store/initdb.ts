@@ -8,18 +8,18 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Kysely, sql } from 'kysely';
-import { migrate } from '../../src/store/migrate.ts';
-import { openPglite } from '../../src/store/pglite.ts';
-import type { Tables } from '../../src/store/schema.ts';
+import { migrate } from '../../../src/store/migrate.ts';
+import { openPglite } from '../../../src/store/pglite.ts';
+import type { Tables } from '../../../src/store/schema.ts';
 import { FINGERPRINT } from './schema-fingerprint.ts';
 
-const CACHE = fileURLToPath(new URL('../../../../node_modules/.cache/meshpass-tests', import.meta.url));
+const CACHE = fileURLToPath(new URL('../../../../../node_modules/.cache/meshpass-tests', import.meta.url));
 const MADE_FROM = [
-  fileURLToPath(new URL('../../src/store/pglite-thread.ts', import.meta.url)),
+  fileURLToPath(new URL('../../../src/store/pglite-thread.ts', import.meta.url)),
   join(dirname(createRequire(import.meta.url).resolve('@electric-sql/pglite')), '../package.json'),
 ];
-const SCHEMA_FILES = ['../../src/store/schema.ts', '../../src/store/migrate.ts', 'schema-fingerprint.ts'].map((file) =>
-  fileURLToPath(new URL(file, import.meta.url)),
+const SCHEMA_FILES = ['../../../src/store/schema.ts', '../../../src/store/migrate.ts', 'schema-fingerprint.ts'].map(
+  (file) => fileURLToPath(new URL(file, import.meta.url)),
 );
 
 /** Fills an empty data directory, so that the next `openStore` on it skips `initdb`. @returns dataDir */

@@ -11,8 +11,8 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { StoreOptions } from '../../src/store/open.ts';
-import { type Engine, type StartEngine, startThread } from '../../src/store/pglite.ts';
+import type { StoreOptions } from '../../../src/store/open.ts';
+import { type Engine, type StartEngine, startThread } from '../../../src/store/pglite.ts';
 import { migratedTemplate } from './initdb.ts';
 import { FINGERPRINT } from './schema-fingerprint.ts';
 
