@@ -8,7 +8,7 @@ import { labOnlyPlainHttpIssuers } from '@meshpass/broker/issuers/issuer-http';
 import { createIssuerKeys } from '@meshpass/broker/issuers/oidc/issuer-keys';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
-import { type Harness, startHarness } from '../../../packages/broker/test/harness/broker.ts';
+import { type Answer, type Harness, startHarness } from '../../../packages/broker/test/harness/broker.ts';
 import { playPolicyMesh } from '../../../packages/broker/test/harness/policy-mesh.ts';
 import type { HostileArea, HostileInput, Outcome } from '../area.ts';
 
@@ -71,13 +71,14 @@ interface Token {
 const tokenOf = ({ actions }: JobWorld, { job, claims, audience = AUDIENCE }: Token) =>
   actions.admin.idToken({ audience, job: { ...GOOD, ...job }, ...(claims && { claims }) });
 
-const post = ({ harness }: JobWorld, path: string, token: string, body: object) =>
-  harness.call({
-    method: 'POST',
-    path,
-    body: JSON.stringify(body),
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-  });
+/** Posts like the command: while the process that proves files is still starting, the broker answers 503, and the client tries again. */
+const post = async ({ harness }: JobWorld, path: string, token: string, body: object): Promise<Answer> => {
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  const call = { method: 'POST', path, body: JSON.stringify(body), headers };
+  let answer = await harness.call(call);
+  while (answer.status === 503) answer = await harness.call(call);
+  return answer;
+};
 
 /** Parts of the hostile order that differ from the honest one. */
 interface Fault {

@@ -73,7 +73,11 @@ const AS_ADMIN: As = ({ admin }) => admin;
 const reason = 'as asked';
 
 async function post(world: TrustWorld, as: As, path: string, body: object) {
-  return await asOperator(world.harness, as(world), { method: 'POST', path, body: JSON.stringify(body) });
+  const call = { method: 'POST', path, body: JSON.stringify(body) };
+  let answer = await asOperator(world.harness, as(world), call);
+  // The process that proves files is still starting.
+  while (answer.status === 503) answer = await asOperator(world.harness, as(world), call);
+  return answer;
 }
 
 /** Plans, which every job may do, and applies the plan by its id. */
