@@ -21,6 +21,9 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Labs that the mesh tests share. Each needs a gigabyte of memory. */
 const LABS = process.env.MESHPASS_LABS || '3';
 
+// Tests of npm commands read what these print, and `npm run -s` would silence them.
+delete process.env.npm_config_loglevel;
+
 const children = new Set<ChildProcess>();
 let stopped = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

@@ -12,7 +12,7 @@ export interface Serving {
   readonly proofs: readonly string[];
 }
 
-const harness = await startHarness();
+const harness = await startHarness({ ownEngine: true });
 harness.mesh.setAccess([grant('dev')]);
 const proofs = await Promise.all(Array.from({ length: 400 }, (_, n) => harness.idp.prove(`user-${n}`)));
 const { port } = harness.broker;
