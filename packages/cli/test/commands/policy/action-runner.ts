@@ -156,6 +156,7 @@ export class ActionRunner {
     writeFileSync(outputs, '');
     const env = {
       PATH: `${join(process.execPath, '..')}:${process.env.PATH}`,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       HOME: this.folder,
       RUNNER_TEMP: this.temp,
       GITHUB_ACTION_PATH: this.action,

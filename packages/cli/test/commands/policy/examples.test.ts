@@ -79,6 +79,7 @@ function runLine(line: string): Promise<{ readonly code: number; readonly out: s
   const env = {
     HOME: home,
     PATH: `${join(home, 'bin')}:${process.env.PATH}`,
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
     MESHPASS_OPERATOR_TOKEN: 'an-operators-token',
     MESHPASS_PUBLIC_URL: BROKER,
     MESHPASS_OPERATOR: broker.origin,

@@ -13,7 +13,7 @@ export interface Run {
 /** @param home its working directory. @param input its standard input */
 export function runPolicy(home: string, args: readonly string[], input = ''): Promise<Run> {
   return new Promise((resolve, reject) => {
-    const env = { PATH: process.env.PATH };
+    const env = { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE };
     const child = spawn(process.execPath, [MAIN, 'policy', ...args], { cwd: home, env });
     let [out, err] = ['', ''];
     child.stdout.on('data', (chunk) => {
