@@ -7,7 +7,7 @@
  *     await store.close();
  *     await releaseStore(dataDir); // its data is gone
  */
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -22,8 +22,8 @@ interface Place {
   engine: Engine;
 }
 
-/** Memory where it is a file system, because these stores need not survive anything. */
-const FOLDER = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+/** Memory where it is a large enough file system (containers often have 64 MB), because these stores need not survive anything. */
+const FOLDER = freeBytes('/dev/shm') > 1e9 ? '/dev/shm' : tmpdir();
 const PREFIX = 'meshpass-engine-';
 /** Maximum delay of each answer, ms: `npm run stress` sets it to find tests that assume a fast store. */
 const DELAY_MS = Number(process.env.MESHPASS_TEST_STORE_DELAY_MS ?? 0);
@@ -114,9 +114,19 @@ function newDirectory(template: string): string {
 
 function removeDirectories(ofProcess: (pid: number) => boolean): void {
   for (const name of readdirSync(FOLDER)) {
-    if (name.startsWith(PREFIX) && ofProcess(Number(name.slice(PREFIX.length).split('-')[0])))
+    if (!name.startsWith(PREFIX) || !ofProcess(Number(name.slice(PREFIX.length).split('-')[0]))) continue;
+    try {
       rmSync(join(FOLDER, name), { recursive: true, force: true });
+    } catch {
+      // It belongs to another user, or another process removes it.
+    }
   }
+}
+
+function freeBytes(folder: string): number {
+  if (!existsSync(folder)) return 0;
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
 }
 
 function isAlive(pid: number): boolean {
