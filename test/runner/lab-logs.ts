@@ -58,7 +58,7 @@ function labLogsSince(): PartLog[] {
     });
 }
 
-/** Returns the log files of the worker's lab. A log that vanishes meanwhile must not fail a test. */
+/** Returns the log files of the worker's lab. A log that is removed must not fail a test. */
 function labLogs(): { file: string; size: number }[] {
   const name = process.env.MESHPASS_LAB; // read late: another set-up file sets it
   if (!name) return [];

@@ -71,7 +71,7 @@ interface Token {
 const tokenOf = ({ actions }: JobWorld, { job, claims, audience = AUDIENCE }: Token) =>
   actions.admin.idToken({ audience, job: { ...GOOD, ...job }, ...(claims && { claims }) });
 
-/** Posts like the command: while the process that proves files is still starting, the broker answers 503, and the client tries again. */
+/** Posts a request, and repeats it while the broker answers 503 because the process that proves files is still starting. */
 const post = async ({ harness }: JobWorld, path: string, token: string, body: object): Promise<Answer> => {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   const call = { method: 'POST', path, body: JSON.stringify(body), headers };

@@ -52,7 +52,7 @@ function isWorker(pid: number, parent: number): boolean {
       Number(fields[1]) === parent && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/vitest/dist/workers/')
     );
   } catch {
-    return false; // it has ended meanwhile
+    return false; // the process has ended
   }
 }
 
@@ -60,6 +60,6 @@ function signal(pid: number, name: 'SIGSTOP' | 'SIGCONT'): boolean {
   try {
     return process.kill(pid, name);
   } catch {
-    return false; // it has ended meanwhile
+    return false; // the process has ended
   }
 }

@@ -25,7 +25,7 @@ export function openPglite(dataDir: string, start: StartEngine = startThread) {
   const dir = join(dataDir, 'store');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
-  const engine = createEngine(() => start(dir, pgliteThreadUrl(dataDir)));
+  const engine = createEngine(dir, () => start(dir, pgliteThreadUrl(dataDir)));
   const query = async <T>(sql: string, parameters: readonly unknown[] = []) =>
     (await engine.send({ sql, parameters })).result as PGliteQueryResults<T>;
   return {
@@ -75,16 +75,13 @@ const PATIENCE_MS = 30_000;
  */
 const START_PATIENCE_MS = 120_000;
 
-/** Turns of an engine's commands: there is only one queue. */
-const COMMANDS = 'commands';
-
-function createEngine(start: () => Engine) {
+function createEngine(dir: string, start: () => Engine) {
   const turns: KeyedMutex = new Map();
   let thread: Engine | undefined;
   let closed = false;
   return {
     send: (command: EngineCommand) =>
-      runExclusive(turns, COMMANDS, async () => {
+      runExclusive(turns, dir, async () => {
         // Another process may own the directory by now, so a closed engine must not start again.
         if (closed) throw new MeshpassError('store_unavailable', 'The embedded store has been closed.');
         if (thread && !thread.alive()) {
@@ -98,7 +95,7 @@ function createEngine(start: () => Engine) {
     /** Closes the engine after the current command. Commands that are still waiting fail. */
     close: async () => {
       closed = true;
-      await runExclusive(turns, COMMANDS, async () => {
+      await runExclusive(turns, dir, async () => {
         // Failing to close is no worse than a crash, because acknowledged writes are already on disk.
         if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
         await thread?.end();
